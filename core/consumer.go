@@ -1,0 +1,446 @@
+package core
+
+// A Sink is the receiving end of an adapter's connection (or of one of its
+// channels), as queues see it.
+type Sink interface {
+	// Deliver encodes one message for the client, or says that there is no
+	// room (in the window or in the outbox). It is called under the lock of a
+	// queue and may take the out lock of its own connection and nothing else.
+	// After Refused the consumer is paused until Settle or Resume.
+	Deliver(t *Turn, d Delivery) Verdict
+}
+
+// Verdict is a sink's answer to Deliver.
+type Verdict uint8
+
+const (
+	// Refused: no room now.
+	Refused Verdict = iota
+	// Taken: encoded.
+	Taken
+	// MoveFirst: the delivery must survive the connection; it is first moved
+	// into the member's own session queue, by a commit.
+	MoveFirst
+)
+
+// A Delivery is a message lent to a consumer.
+type Delivery struct {
+	Consumer    *Consumer // nil for QoS 0 that comes from no queue
+	Msg         *Message  // nil if Released
+	Ordinal     uint64
+	QoS         QoS  // effective: of the message and the subscription
+	Retain      bool // sent because of a new subscription
+	Redelivered bool
+	Released    bool // QoS 2: the client has the message, only its completion is due
+	Moved       bool // announced by an earlier MoveFirst
+}
+
+// Outcome is how a consumer settles a delivery.
+type Outcome uint8
+
+const (
+	// Accepted: done, forget it.
+	Accepted Outcome = iota
+	// Rejected: never deliver it again.
+	Rejected
+	// Released: back to its place, as if never sent.
+	Released
+	// Received: the client has it (QoS 2 after PUBREC); never requeued,
+	// expired or dropped, and due for Accepted.
+	Received
+)
+
+// Settled is the answer to a settle.
+type Settled uint8
+
+const (
+	// NotFound: no such delivery is out; settled before, or never made.
+	NotFound Settled = iota
+	// Done as asked.
+	Done
+	// Again: it is in that state already.
+	Again
+	// Mismatch: the delivery is out, with another QoS or in another state.
+	Mismatch
+)
+
+// ConsumerOptions say how a consumer takes from a queue.
+type ConsumerOptions struct {
+	Identity *Principal
+	// QoS caps what is delivered. Deliveries at AtMostOnce settle themselves.
+	QoS QoS
+	// Limit is the number of unsettled deliveries, 0: as many as the sink takes.
+	Limit int32
+	// Span bounds the distance between the oldest ordinal whose settle is not
+	// yet durable and the newest sent, for clients whose packet ids derive
+	// from ordinals. 0: none.
+	Span uint32
+}
+
+// A Consumer takes from a queue.
+type Consumer struct {
+	q    *Queue
+	sink Sink
+	opt  ConsumerOptions
+
+	// guarded by q.mu
+	unsettled int32
+	paused    bool
+	gone      bool
+	progress  int64 // unix milliseconds of the last settle, or of the first delivery
+}
+
+// Queue returns the queue the consumer takes from.
+func (c *Consumer) Queue() *Queue { return c.q }
+
+// consume attaches a consumer and begins to deliver.
+func (q *Queue) consume(t *Turn, sink Sink, opt ConsumerOptions) *Consumer {
+	c := &Consumer{q: q, sink: sink, opt: opt}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.consumers = append(q.consumers, c)
+	q.deliverLocked(t)
+	return c
+}
+
+// Resume tells the queue that the sink has room again.
+func (c *Consumer) Resume(t *Turn) {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	c.paused = false
+	c.q.deliverLocked(t)
+}
+
+// Settle settles the delivery with this ordinal. want is the QoS it was made
+// with.
+func (c *Consumer) Settle(t *Turn, ord uint64, want QoS, o Outcome) Settled {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	return c.settleLocked(t, ord, want, o)
+}
+
+// SettleResidue settles the delivery whose ordinal is congruent to r modulo m,
+// for protocols that number deliveries by ordinal. Among unsettled entries
+// there is at most one, because of ConsumerOptions.Span.
+func (c *Consumer) SettleResidue(t *Turn, r, m uint64, want QoS, o Outcome) Settled {
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	low := c.q.lowestLocked()
+	return c.settleLocked(t, low+(r+m-low%m)%m, want, o)
+}
+
+func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settled {
+	q := c.q
+	e := q.head.find(ord)
+	if e == nil || e.cons != c {
+		return NotFound
+	}
+	if min(e.qos, c.opt.QoS) != want {
+		return Mismatch
+	}
+	switch {
+	case o == Received && e.state == entryReceived:
+		return Again
+	case o == Received && want != ExactlyOnce,
+		o != Received && want == ExactlyOnce && o == Accepted && e.state != entryReceived,
+		o == Released && e.state != entrySent:
+		return Mismatch
+	}
+	if o == Received {
+		q.receivedLocked(t, e)
+		return Done
+	}
+	c.returnLocked(t, e)
+	if o == Released {
+		e.state, e.cons = entryReady, nil
+		e.flags |= flagRedelivered
+		q.needFar().back.push(e.ord)
+	} else {
+		q.removeLocked(t, e)
+	}
+	q.deliverLocked(t)
+	return Done
+}
+
+// returnLocked takes e out of what the consumer has.
+func (c *Consumer) returnLocked(t *Turn, e *entry) {
+	c.unsettled--
+	c.q.unsettled--
+	c.progress = t.Now
+	c.paused = false
+}
+
+// receivedLocked notes that the client has a QoS 2 message: the record on disk
+// shrinks to a mark, and PUBREL may leave when that is committed.
+func (q *Queue) receivedLocked(t *Turn, e *entry) {
+	e.state = entryReceived
+	if msg := e.msg; msg != nil {
+		e.msg = nil
+		if e.flags&flagBody != 0 {
+			msg.bodyOn(q.sh).unref(t.part(q.sh))
+			e.flags &^= flagBody
+		}
+		msg.drop(t.bus)
+	}
+	q.bytes -= int64(e.size)
+	if e.flags&flagDurable != 0 {
+		p := t.promise(q.sh)
+		tc := p.awaits(q, e.ord) // not to be paged out before it is on disk
+		tc.bytes -= int64(e.size)
+		e.size = 0
+		e.flags |= flagSpilling
+		t.scratch = appendEntry(t.scratch[:0], e, nil, nil)
+		p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+	}
+	e.size = 0
+}
+
+// Cancel detaches the consumer. What it has not settled goes back to its
+// place; what it has received (QoS 2) stays until the next consumer completes
+// it, or is done if there can be none.
+func (c *Consumer) Cancel(t *Turn) {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.cancelLocked(t)
+	if len(q.consumers) > 0 {
+		q.deliverLocked(t)
+	} else if t.bus.overBudget() {
+		q.trimLocked(t)
+	}
+}
+
+func (c *Consumer) cancelLocked(t *Turn) {
+	q := c.q
+	if c.gone {
+		return
+	}
+	c.gone = true
+	for i, o := range q.consumers {
+		if o == c {
+			q.consumers = append(q.consumers[:i], q.consumers[i+1:]...)
+			break
+		}
+	}
+	if q.kind == KindSession && !q.volatile {
+		q.needDisk().dupBelow = max(q.disk.dupBelow, q.sentTo)
+	}
+	lowest := q.cursor
+	for i := 0; i < q.head.n && c.unsettled > 0; i++ {
+		e := q.head.at(i)
+		if e.cons != c || e.state == entryGone {
+			continue
+		}
+		c.unsettled--
+		q.unsettled--
+		e.cons = nil
+		switch {
+		case e.state == entrySent:
+			e.state = entryReady
+			e.flags |= flagRedelivered
+			lowest = min(lowest, e.ord)
+		case q.kind == KindSession: // completed by the next connection
+			lowest = min(lowest, e.ord)
+		default: // the client has it, and nobody is left to complete it
+			ord := e.ord
+			q.removeLocked(t, e)
+			i = q.head.index(ord) - 1
+		}
+	}
+	q.cursor = lowest
+}
+
+// creditLocked says whether the consumer may have one more.
+func (c *Consumer) creditLocked() bool {
+	return c.opt.Limit == 0 || c.unsettled < c.opt.Limit
+}
+
+// offerLocked offers an entry to the consumer. On success the entry is sent, or
+// gone if it settles itself; the caller removes it then.
+func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
+	q := c.q
+	qos := min(e.qos, c.opt.QoS)
+	v := c.sink.Deliver(t, Delivery{
+		Consumer: c, Msg: m, Ordinal: e.ord, QoS: qos,
+		Retain:      e.flags&flagRetained != 0,
+		Redelivered: e.ord < q.disk.dupBelow || e.flags&flagRedelivered != 0,
+		Released:    e.state == entryReceived,
+		Moved:       e.flags&flagMoved != 0,
+	})
+	if v == Refused {
+		c.paused = true
+		return false
+	}
+	q.sentTo = max(q.sentTo, e.ord+1)
+	if qos == AtMostOnce {
+		e.state = entryGone
+		return true
+	}
+	if e.state != entryReceived {
+		e.state = entrySent
+	}
+	e.cons = c
+	if c.unsettled == 0 {
+		c.progress = t.Now
+	}
+	c.unsettled++
+	q.unsettled++
+	if v == MoveFirst {
+		ord, kept := e.ord, m.keep()
+		t.Do(func(t *Turn) { c.move(t, ord, kept) })
+	}
+	return true
+}
+
+// move takes a QoS 2 delivery of a group or named queue into the member's own
+// session queue: from there it completes with this client only. Both changes
+// are in one batch, if the two queues share a shard.
+func (c *Consumer) move(t *Turn, ord uint64, m *Message) {
+	s := c.opt.Identity.session
+	if s == nil {
+		c.Settle(t, ord, ExactlyOnce, Released)
+		return
+	}
+	c.q.mu.Lock()
+	e := c.q.head.find(ord)
+	if e == nil || e.cons != c || e.state != entrySent {
+		c.q.mu.Unlock()
+		return // the member went meanwhile, and the message with it to another
+	}
+	c.returnLocked(t, e)
+	c.q.removeLocked(t, e)
+	c.q.deliverLocked(t)
+	c.q.mu.Unlock()
+	if err := s.queue.enqueue(t, m, ExactlyOnce, flagMoved, nil); err != nil {
+		// A session's own limits do not apply to what it was chosen for; only a
+		// full queue with reject-publish gets here.
+		t.dropped(&s.queue, DropOverflow, 1)
+	}
+}
+
+// spanLocked keeps packet ids that derive from ordinals unique: an ordinal
+// whose id may still be in use waits.
+func (q *Queue) spanLocked(t *Turn, c *Consumer, ord uint64) bool {
+	span := uint64(c.opt.Span)
+	if span == 0 || ord < q.disk.safeHead+span {
+		return true
+	}
+	low := q.lowestLocked()
+	d := q.needDisk()
+	if !q.durable {
+		d.safeHead = low
+	} else if low > d.safeHead && !d.barrier {
+		// Settles ride on later syncs. Before an id is used again its former
+		// settle must be durable, or a crash would bring both back.
+		d.barrier = true
+		t.part(q.sh).told = true
+		t.following().then(q.id, func(t *Turn) {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			d.barrier = false
+			d.safeHead = low
+			q.deliverLocked(t)
+		})
+	}
+	return ord < d.safeHead+span
+}
+
+// deliverLocked lends ready entries to consumers while there are both.
+func (q *Queue) deliverLocked(t *Turn) {
+	for len(q.consumers) > 0 {
+		e := q.nextLocked(t)
+		if e == nil || e.flags&flagPending != 0 {
+			return
+		}
+		if e.expires != 0 && e.expires <= t.Now && e.state == entryReady && e.ord >= q.floorLocked() {
+			q.removeLocked(t, e)
+			t.dropped(q, DropExpired, 1)
+			continue
+		}
+		if !q.lendLocked(t, e) {
+			return
+		}
+	}
+}
+
+// lendLocked finds a consumer for e. Consumers take turns.
+func (q *Queue) lendLocked(t *Turn, e *entry) bool {
+	refused := 0
+	for i := 0; i < len(q.consumers); i++ {
+		if int(q.turnTo) >= len(q.consumers) {
+			q.turnTo = 0
+		}
+		c := q.consumers[q.turnTo]
+		q.turnTo++
+		if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
+			continue
+		}
+		if e.state != entryReceived {
+			switch q.permitsLocked(t, c, e) {
+			case denied:
+				refused++
+				continue
+			case unknown:
+				continue
+			}
+		}
+		if !c.offerLocked(t, e.msg, e) {
+			continue
+		}
+		q.tookLocked(t, e)
+		return true
+	}
+	if refused > 0 && refused == len(q.consumers) {
+		// Nobody here may have it, and what stands behind must not wait for a
+		// change of rights.
+		q.removeLocked(t, e)
+		t.dropped(q, DropNotAuthorized, 1)
+		return true
+	}
+	return false
+}
+
+// tookLocked updates the queue after an entry has been lent.
+func (q *Queue) tookLocked(t *Turn, e *entry) {
+	if len(q.far.back) > 0 && q.far.back[0] == e.ord {
+		q.far.back.pop()
+	} else {
+		q.cursor = e.ord + 1
+	}
+	switch {
+	case e.state == entryGone:
+		e.state = entrySent // removeLocked makes the hole
+		q.removeLocked(t, e)
+	case q.volatile && e.msg != nil && e.flags&flagStored == 0:
+		e.msg.drop(t.bus)
+		e.msg = nil
+	}
+}
+
+// nextLocked returns the next entry to lend: one that came back, or the one at
+// the cursor. If the entry is not in memory it has it loaded and returns nil.
+func (q *Queue) nextLocked(t *Turn) *entry {
+	for len(q.far.back) > 0 {
+		if e := q.head.find(q.far.back[0]); e != nil && e.state == entryReady {
+			return e
+		}
+		q.far.back.pop()
+	}
+	for {
+		i := q.head.index(q.cursor)
+		if q.far.gap.n > 0 && q.head.n-i < lowWater {
+			q.loadLocked(t)
+		}
+		for ; i < q.head.n; i++ {
+			e := q.head.at(i)
+			if e.state == entryReady || e.state == entryReceived && e.cons == nil {
+				q.cursor = e.ord
+				return e
+			}
+		}
+		if q.far.gap.n > 0 || q.far.tail.n == 0 {
+			return nil
+		}
+		q.joinLocked()
+	}
+}

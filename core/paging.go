@@ -1,0 +1,226 @@
+package core
+
+import "fmt"
+
+const (
+	// A fill reads this many entries or bytes from the gap at a time.
+	fillEntries = 256
+	fillBytes   = 1 << 20
+	// When fewer entries than this wait in memory, the next are read.
+	lowWater = 32
+	// Under memory pressure a queue with consumers keeps this many entries in
+	// memory ahead of the cursor; one without keeps none.
+	keepAhead = 64
+	// A transient entry is spilled at most this many at a time.
+	spillEntries = 1024
+)
+
+// trimLocked takes messages out of memory: those behind the next few become
+// part of the gap, if their records are on disk; transient ones are written
+// there first.
+func (q *Queue) trimLocked(t *Turn) {
+	if q.deleted {
+		return
+	}
+	if q.far.gap.n == 0 {
+		q.openGapLocked(t)
+		return
+	}
+	// The committed front of the tail joins the gap.
+	for q.far.tail.n > 0 {
+		e := q.far.tail.at(0)
+		if e.flags&(flagStored|flagSpilling) != flagStored {
+			break
+		}
+		q.far.gap.hi = e.ord + 1
+		q.far.gap.n++
+		q.far.gap.bytes += int64(e.size)
+		q.letGoLocked(t, e)
+		q.far.tail.pop()
+	}
+	q.spillLocked(t, &q.far.tail, 0)
+}
+
+// openGapLocked splits head: what is to be sent soon stays, what waits for its
+// commit becomes the tail, and the gap lies between.
+func (q *Queue) openGapLocked(t *Turn) {
+	from := 0
+	if len(q.consumers) > 0 {
+		from = max(q.head.index(q.cursor)+keepAhead, q.head.index(q.sentTo))
+	}
+	from = min(from, q.head.n)
+	n := from
+	for n < q.head.n {
+		e := q.head.at(n)
+		if e.state != entryGone && e.flags&(flagStored|flagSpilling) != flagStored {
+			break
+		}
+		n++
+	}
+	if n-from < keepAhead && n < q.head.n {
+		q.spillLocked(t, &q.head, from)
+		return
+	}
+	if n == from {
+		return
+	}
+	q.needFar()
+	if from == 0 {
+		q.far.back, q.cursor = nil, q.head.at(0).ord
+		q.needDisk().dupBelow = max(q.disk.dupBelow, q.sentTo)
+	}
+	for i := n; i < q.head.n; i++ {
+		q.far.tail.push(*q.head.at(i))
+	}
+	q.far.gap.lo, q.far.gap.hi = q.head.at(from).ord, q.head.at(n-1).ord+1
+	for i := from; i < n; i++ {
+		if e := q.head.at(i); e.state != entryGone {
+			q.far.gap.n++
+			q.far.gap.bytes += int64(e.size)
+			q.letGoLocked(t, e)
+		}
+	}
+	q.head.truncate(from)
+	if q.far.gap.n == 0 {
+		q.joinLocked()
+	}
+}
+
+// letGoLocked drops the message of an entry that leaves memory.
+func (q *Queue) letGoLocked(t *Turn, e *entry) {
+	if e.msg == nil {
+		return
+	}
+	if e.flags&flagBody != 0 {
+		q.sh.bodies.orphaned.Add(1) // its count leaves memory with it
+	}
+	e.msg.drop(t.bus)
+	e.msg = nil
+}
+
+// spillLocked writes transient entries to disk, so that they can leave memory
+// when that is done. Nobody waits for it, and a restart forgets them.
+func (q *Queue) spillLocked(t *Turn, r *ring, from int) {
+	n := 0
+	q.needFar()
+	for i := max(from, r.index(q.far.spillTo)); i < r.n && n < spillEntries; i++ {
+		e := r.at(i)
+		q.far.spillTo = e.ord + 1
+		if e.state != entryReady || e.msg == nil || e.flags&(flagStored|flagPending|flagSpilling) != 0 {
+			continue
+		}
+		e.flags |= flagSpilling
+		q.spilled = true
+		p := t.part(q.sh)
+		p.awaits(q, e.ord)
+		t.scratch = appendEntry(t.scratch[:0], e, e.msg, nil)
+		p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+		n++
+	}
+}
+
+// joinLocked makes the tail part of head, when no gap is between.
+func (q *Queue) joinLocked() {
+	if q.head.n == 0 {
+		q.head, q.far.tail = q.far.tail, ring{}
+		return
+	}
+	for i := 0; i < q.far.tail.n; i++ {
+		q.head.push(*q.far.tail.at(i))
+	}
+	q.far.tail.truncate(0)
+}
+
+// loadLocked has a worker read the next entries from the gap.
+func (q *Queue) loadLocked(t *Turn) {
+	if q.far.loading || q.deleted {
+		return
+	}
+	q.far.loading = true
+	lo, hi, gen := q.far.gap.lo, q.far.gap.hi, q.far.generation
+	entries, size := fillEntries, fillBytes
+	if t.bus.overBudget() { // many queues may be reading
+		entries, size = lowWater, fillBytes/16
+	}
+	t.bus.workerOf(q.id).post(task{f: func(t *Turn) { q.fill(t, lo, hi, gen, entries, size) }})
+}
+
+// fill reads entries from disk and appends them to head.
+func (q *Queue) fill(t *Turn, lo, hi uint64, gen uint32, maxEntries, maxSize int) {
+	var loaded []entry
+	var size int
+	var bad error
+	exhausted := true
+	err := q.sh.store.Scan(entryKey(q.id, lo), entryKey(q.id, hi), func(k, v []byte) bool {
+		if len(loaded) >= maxEntries || size >= maxSize {
+			exhausted = false
+			return false
+		}
+		e, err := q.decodeEntry(ordinalOf(k), v)
+		if err != nil {
+			bad = fmt.Errorf("entry %d: %w", ordinalOf(k), err)
+			return true
+		}
+		e.flags |= flagStored
+		loaded = append(loaded, e)
+		size += len(v)
+		return true
+	})
+	if err == nil {
+		// Shared bodies are read outside the scan.
+		for i := range loaded {
+			if err = q.sh.loadBody(loaded[i].msg); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
+		t.bus.fail(fmt.Errorf("read queue %q: %w", q.name, err))
+		return
+	}
+	if bad != nil {
+		t.Event(StoreDamaged{Queue: q.name, Err: bad})
+	}
+
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.far.loading = false
+	if q.deleted || q.far.generation != gen {
+		return
+	}
+	for i := range loaded {
+		e := &loaded[i]
+		if e.flags&flagDurable == 0 && e.ord < q.disk.bootNext {
+			continue // spilled in a former life: transient messages do not survive
+		}
+		if e.msg != nil {
+			e.msg.hold(t.bus)
+		}
+		if e.state == entryReceived {
+			e.cons = nil
+		}
+		q.far.gap.n--
+		q.far.gap.bytes -= int64(e.size)
+		q.head.push(*e)
+	}
+	switch {
+	case !exhausted:
+		q.far.gap.lo = loaded[len(loaded)-1].ord + 1
+	case hi < q.far.gap.hi: // the tail was trimmed meanwhile
+		q.far.gap.lo = hi
+	default:
+		if q.far.gap.n != 0 { // the counters disagree with the records: the records are right
+			tc := t.part(q.sh).touch(q)
+			tc.count -= q.far.gap.n
+			tc.bytes -= q.far.gap.bytes
+			q.count -= q.far.gap.n
+			q.bytes -= q.far.gap.bytes
+			q.far.gap.n, q.far.gap.bytes = 0, 0
+		}
+	}
+	if q.far.gap.n <= 0 {
+		q.far.gap.n, q.far.gap.bytes = 0, 0
+		q.joinLocked()
+	}
+	q.deliverLocked(t)
+}

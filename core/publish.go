@@ -1,0 +1,163 @@
+package core
+
+import "context"
+
+// Publish takes a message into the bus: it validates the address, asks for the
+// right, has interceptors look, retains, routes and enqueues, in this order and
+// nowhere else. When it returns nil the message is accepted and the
+// acknowledgement may be put into the replies of the turn, whose gate holds it
+// until every durable queue that the message reached has it on disk.
+//
+// m may be borrowed (see Message). Exchange, Topic, Payload, Syntax, QoS,
+// Retain and Persistent are the caller's; the rest is set here. A Wait means
+// that nothing has happened yet: publish the same message again when it is
+// over. Errors: ErrBadAddress, ErrNotAuthorized, ErrQuota (a queue refused it:
+// do not acknowledge), or what an interceptor said.
+func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
+	b := t.bus
+	if !p.internal && b.alarms.active.Load() != 0 {
+		return b.alarms.wait, nil
+	}
+	r, wait, err := p.route(t, m)
+	if wait != nil || err != nil {
+		return wait, err
+	}
+	if len(b.interceptors) > 0 && !p.internal {
+		if wait, err = p.intercept(t, m); wait != nil || err != nil {
+			return wait, err
+		}
+		if !r.is(m) { // it was sent elsewhere
+			if r, wait, err = p.route(t, m); wait != nil || err != nil {
+				return wait, err
+			}
+		}
+	}
+	m.Published = t.Now
+	t.Stats.Received[m.QoS]++
+	t.Stats.ReceivedBytes += uint64(len(m.Payload))
+	if m.Retain {
+		p.vh.retained.set(t, m)
+	}
+	if r.illegal {
+		t.Stats.Unrepresentable++
+	}
+	return nil, r.distribute(t, m)
+}
+
+// distribute hands the message to every target of the route.
+func (r *route) distribute(t *Turn, m *Message) error {
+	apart := r.bodies(t, m)
+	var failed error
+	for i := range r.targets {
+		tg := &r.targets[i]
+		qos := min(m.QoS, tg.qos)
+		switch {
+		case tg.q.kind == KindNamed:
+			qos = max(m.QoS, AtLeastOnce) // its consumers settle everything
+		case qos == AtMostOnce:
+			tg.q.sendDirect(t, m)
+			continue
+		}
+		var sb *sharedBody
+		if apart != nil {
+			sb = apart[tg.q.sh.index]
+		}
+		if err := tg.q.enqueue(t, m, qos, 0, sb); err != nil {
+			failed = err
+		}
+		if i&63 == 63 {
+			t.relieve()
+		}
+	}
+	for _, sb := range apart {
+		if sb != nil {
+			sb.write(t, m.Payload)
+		}
+	}
+	return failed
+}
+
+// bodies decides where the payload is stored apart: in each shard where several
+// durable queues get it, or where it is large.
+func (r *route) bodies(t *Turn, m *Message) []*sharedBody {
+	if !m.Persistent || len(m.Payload) < sharedBodySize || m.QoS == AtMostOnce && len(r.targets) < 2 {
+		return nil
+	}
+	var apart []*sharedBody
+	for _, s := range t.bus.shards {
+		n := 0
+		for i := range r.targets {
+			tg := &r.targets[i]
+			if tg.q.sh == s && !tg.q.diskless.Load() && (tg.qos > AtMostOnce || tg.q.kind == KindNamed) {
+				n++
+				if n > 1 {
+					break
+				}
+			}
+		}
+		if n > 1 || n == 1 && len(m.Payload) > bodyChunk {
+			if apart == nil {
+				apart = make([]*sharedBody, len(t.bus.shards))
+			}
+			sb := s.newSharedBody()
+			k := m.keep()
+			sb.body.next = k.body
+			k.body = &sb.body
+			apart[s.index] = sb
+		}
+	}
+	return apart
+}
+
+// sendDirect sends a QoS 0 message to the connection of a session, or to a live
+// member of a group. There is no queue: it is taken or dropped.
+func (q *Queue) sendDirect(t *Turn, m *Message) {
+	if q.kind == KindGroup {
+		q.group.sendDirect(t, m)
+		return
+	}
+	ds := q.direct.Load()
+	if ds == nil {
+		return
+	}
+	if ds.sink.Deliver(t, Delivery{Msg: m}) == Refused {
+		t.dropped(q, DropNoRoom, 1)
+	}
+}
+
+// intercept has every interceptor look at the message. Those that may block do
+// so outside Feed, on a kept copy, whose result is taken up when the message is
+// published again.
+func (p *Publisher) intercept(t *Turn, m *Message) (Wait, error) {
+	if d := p.intercepted; d != nil {
+		p.intercepted = nil
+		if d.err != nil {
+			return nil, d.err
+		}
+		*m = Message{
+			Exchange: d.m.Exchange, Topic: d.m.Topic, Payload: d.m.Payload, Syntax: d.m.Syntax, QoS: d.m.QoS,
+			Retain: d.m.Retain, Persistent: d.m.Persistent, Expires: d.m.Expires, Owned: true,
+		}
+		return nil, nil
+	}
+	if t.bus.interceptInline {
+		return nil, t.bus.interceptAll(context.Background(), &p.who.Identity, m)
+	}
+	b := t.bus
+	work := *m.keep()
+	work.kept, m.kept = nil, nil
+	return func(ctx context.Context) {
+		if err := b.interceptAll(ctx, &p.who.Identity, &work); ctx.Err() == nil {
+			p.intercepted = &intercepted{&work, err}
+		}
+	}, nil
+}
+
+func (b *Bus) interceptAll(ctx context.Context, id *Identity, m *Message) error {
+	for _, i := range b.interceptors {
+		if err := i.Intercept(ctx, id, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}

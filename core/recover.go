@@ -1,0 +1,397 @@
+package core
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+)
+
+// recovery reads what a former run left: records of sessions, queues, bindings,
+// inbound ids, wills and retained messages. Entries stay where they are; the
+// counters tell how many there are.
+type recovery struct {
+	b      *Bus
+	t      *Turn
+	queues map[uint64]*Queue
+	wills  []recoveredWill
+	told   Recovered
+}
+
+type recoveredWill struct {
+	sh  *shard
+	id  uint64
+	vh  *VHost
+	who *Principal
+	msg *Message
+}
+
+func (b *Bus) recover() error {
+	began := time.Now()
+	r := &recovery{b: b, t: b.NewTurn(), queues: make(map[uint64]*Queue)}
+	for _, s := range b.shards {
+		if err := r.begin(s); err != nil {
+			return err
+		}
+	}
+	// Bindings may lead to queues of other shards, so queues come first.
+	steps := []struct {
+		kind byte
+		f    func(*shard, []byte, []byte) error
+	}{
+		{keyQueue, r.queue}, {keyCounter, r.counters}, {keyBinding, r.binding}, {keyProgress, r.progress},
+		{keyInbound, r.inbound}, {keyRetained, r.retained}, {keyWill, r.will},
+	}
+	for _, st := range steps {
+		for _, s := range b.shards {
+			if err := scanKind(s, st.kind, st.f); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range b.shards {
+		if err := r.strayEntries(s); err != nil {
+			return err
+		}
+		s.bodies.orphaned.Store(1) // of unfinished publishes and unfinished settles
+	}
+	r.finish()
+	for _, w := range r.wills {
+		w.vh.publishWill(r.t, w.sh, w.id, w.who, w.msg)
+		if r.t.Full() {
+			r.t.Flush()
+		}
+	}
+	r.t.End()
+	b.Sync()
+	r.told.Took = time.Since(began)
+	b.emit(r.told)
+	return nil
+}
+
+func scanKind(s *shard, kind byte, f func(*shard, []byte, []byte) error) error {
+	var bad error
+	lo, hi := kindRange(kind)
+	err := s.store.Scan(lo, hi, func(k, v []byte) bool {
+		if bad = f(s, k, v); bad != nil {
+			bad = fmt.Errorf("record %q: %w", k, bad)
+		}
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	return nil
+}
+
+// begin checks the format and counts the start, so that ids of this run are
+// above all that were ever given.
+func (r *recovery) begin(s *shard) error {
+	var format, starts uint64
+	read := func(key byte, to *uint64) error {
+		_, err := s.store.Get([]byte{key}, func(v []byte) { *to, _ = binary.Uvarint(v) })
+		return err
+	}
+	if err := read(keyFormat, &format); err != nil {
+		return err
+	}
+	if err := read(keyStarts, &starts); err != nil {
+		return err
+	}
+	if format > formatNumber {
+		return fmt.Errorf("the store has format %d and this program knows %d: use a newer naru", format, formatNumber)
+	}
+	starts++
+	batch := s.store.NewBatch()
+	batch.Set([]byte{keyFormat}, binary.AppendUvarint(nil, formatNumber))
+	batch.Set([]byte{keyStarts}, binary.AppendUvarint(nil, starts))
+	done := make(chan error, 1)
+	s.store.Commit(batch, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		return err
+	}
+	first := starts << idBits
+	s.bodies.next.Store(first)
+	if first > r.b.ids.Load() {
+		r.b.ids.Store(first)
+	}
+	return nil
+}
+
+func (r *recovery) vhost(name string) *VHost {
+	vh := r.b.vhosts[name]
+	if vh == nil { // no longer configured, but not forgotten
+		vh = newVHost(r.b, name)
+		r.b.vhosts[name] = vh
+	}
+	return vh
+}
+
+func (r *recovery) queue(s *shard, k, v []byte) error {
+	rec, err := decodeQueueRecord(v)
+	if err != nil {
+		return err
+	}
+	vh := r.vhost(rec.vhost)
+	var q *Queue
+	switch rec.kind {
+	case KindSession:
+		se := &Session{}
+		a := se.newAway()
+		a.expiry, a.endedAt = rec.expiry, rec.endedAt
+		q = &se.queue
+		q.session = se
+		who := NewPrincipal(Identity{
+			User: rec.user, Anonymous: rec.user == "", VHost: rec.vhost, ClientID: rec.name, Protocol: "mqtt",
+		})
+		who.session = se
+		se.who.Store(who)
+		vh.sessionShard(rec.name).m[rec.name] = se
+		r.b.sessionCount.Add(1)
+		r.told.Sessions++
+	default:
+		q = &Queue{}
+		vh.queues[rec.name] = q
+		r.told.Queues++
+	}
+	q.vh, q.sh, q.kind, q.name, q.id, q.durable = vh, s, rec.kind, rec.name, queueOf(k), true
+	q.far, q.disk, q.limits = noFar, new(onDisk), rec.limits.shared()
+	if q.kind == KindNamed {
+		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, q.name, ExactlyOnce)
+	}
+	r.queues[q.id] = q
+	return nil
+}
+
+func (r *recovery) counters(sh *shard, k, v []byte) error {
+	c, err := decodeCounters(v)
+	if err != nil {
+		return err
+	}
+	q := r.queues[queueOf(k)]
+	if q == nil {
+		r.stray(sh, keyCounter, queueOf(k))
+		return nil
+	}
+	q.disk.counters = c
+	q.next, q.disk.bootNext = c.next, c.next
+	q.cursor, q.disk.safeHead = c.head, c.head
+	q.count, q.bytes = c.count, c.bytes
+	q.disk.dupBelow = c.sent
+	if c.sent == math.MaxUint64 { // was connected: anything may have been sent
+		q.disk.dupBelow = c.next
+	}
+	q.sentTo = q.disk.dupBelow
+	if c.count > 0 {
+		q.needFar().gap = gap{lo: c.head, hi: c.next, n: c.count, bytes: c.bytes}
+	}
+	r.told.Messages += c.count
+	return nil
+}
+
+func (r *recovery) binding(sh *shard, k, v []byte) error {
+	rec, err := decodeBindingRecord(v)
+	if err != nil {
+		return err
+	}
+	q := r.queues[queueOf(k)]
+	if q == nil {
+		r.stray(sh, keyBinding, queueOf(k))
+		return nil
+	}
+	var exchange, pattern string
+	rest := k[9:]
+	for i, c := range rest {
+		if c == 0 {
+			exchange, pattern = string(rest[:i]), string(rest[i+1:])
+			break
+		}
+	}
+	r.told.Bindings++
+	if q.kind == KindNamed {
+		if x := q.vh.Exchange(exchange); x != nil {
+			x.bind(q, rec.syntax, pattern, rec.qos)
+		}
+		return nil
+	}
+	s := q.session
+	if s == nil {
+		return errRecord
+	}
+	filter := pattern
+	pattern, group, err := splitFilter(filter)
+	if err != nil {
+		return err
+	}
+	sub := subscription{filter: filter, qos: rec.qos}
+	switch group {
+	case "":
+		q.vh.topics.bind(q, SyntaxMQTT, pattern, rec.qos)
+		if rec.replay != 0 {
+			s.addReplay(replay{filter: filter, qos: rec.qos, number: rec.replay})
+		}
+	case queuePrefix:
+		if sub.from = q.vh.Queue(pattern); sub.from == nil {
+			return nil // deleted while the client was away
+		}
+	default:
+		sub.from = q.vh.recoverGroup(s, filter, pattern, rec.qos)
+	}
+	s.subs.add(sub)
+	return nil
+}
+
+// recoverGroup makes s a member of the group it belonged to.
+func (vh *VHost) recoverGroup(s *Session, name, pattern string, qos QoS) *Queue {
+	q := vh.queues[name]
+	if q == nil { // the record of the queue is missing: begin anew
+		q = vh.groupNamed(name, pattern).q
+	}
+	if q.group == nil {
+		q.group = &group{q: q, pattern: pattern, members: make(map[*Session]QoS)}
+	}
+	q.group.members[s] = qos
+	vh.topics.bind(q, SyntaxMQTT, pattern, q.group.highestLocked())
+	return q
+}
+
+func (r *recovery) progress(sh *shard, k, v []byte) error {
+	rec, err := decodeProgressRecord(v)
+	if err != nil {
+		return err
+	}
+	q := r.queues[queueOf(k)]
+	if q == nil || q.session == nil {
+		r.stray(sh, keyProgress, queueOf(k))
+		return nil
+	}
+	l := q.session.replayList()
+	for i := range l.list {
+		if l.list[i].number != rec.replay || l.list[i].filter != string(k[9:]) {
+			continue
+		}
+		l.list[i].after = rec.after
+		if rec.done {
+			l.remove(l.list[i].filter)
+		}
+		break
+	}
+	return nil
+}
+
+func (r *recovery) inbound(sh *shard, k, _ []byte) error {
+	q := r.queues[queueOf(k)]
+	if q == nil || q.session == nil {
+		r.stray(sh, keyInbound, queueOf(k))
+		return nil
+	}
+	if len(k) != 11 {
+		return errRecord
+	}
+	if q.session.inbound == nil {
+		q.session.inbound = make(map[uint16]*commit)
+	}
+	q.session.inbound[binary.BigEndian.Uint16(k[9:])] = nil
+	return nil
+}
+
+func (r *recovery) retained(s *shard, k, v []byte) error {
+	rest := k[1:]
+	var vh *VHost
+	var topic string
+	for i, c := range rest {
+		if c == 0 {
+			vh, topic = r.vhost(string(rest[:i])), string(rest[i+1:])
+			break
+		}
+	}
+	if vh == nil {
+		return errRecord
+	}
+	n := &retainedNode{key: levelKey(topic), sh: s}
+	st := &vh.retained
+	if st.bytes < r.b.cfg.RetainedMemory {
+		rd := reader{b: v}
+		if n.msg = rd.message(vh); rd.err != nil {
+			return rd.err
+		}
+		st.bytes += n.msg.footprint()
+	} else {
+		n.onDisk = true
+	}
+	st.nodes.Set(n.key, n)
+	r.b.retainedCount.Add(1)
+	r.told.Retained++
+	return nil
+}
+
+func (r *recovery) will(s *shard, k, v []byte) error {
+	rd := reader{b: v}
+	vhost, name, user := rd.string(), rd.string(), rd.string()
+	vh := r.vhost(vhost)
+	m := rd.message(vh)
+	if rd.err != nil {
+		return rd.err
+	}
+	who := NewPrincipal(Identity{User: user, Anonymous: user == "", VHost: vhost, ClientID: name, Protocol: "mqtt"})
+	r.wills = append(r.wills, recoveredWill{s, queueOf(k), vh, who, m})
+	r.told.Wills++
+	return nil
+}
+
+// stray removes the records of one kind of a queue that has no record itself:
+// a transient queue that was spilled, or what was on its way to a queue when
+// it was deleted.
+func (r *recovery) stray(s *shard, kind byte, id uint64) {
+	r.t.part(s).batch.DeleteRange(queueRange(kind, id))
+}
+
+// strayEntries looks for strays among the entries, which are not read
+// otherwise: one look for each queue.
+func (r *recovery) strayEntries(s *shard) error {
+	lo, hi := kindRange(keyEntry)
+	for {
+		var id uint64
+		found := false
+		err := s.store.Scan(lo, hi, func(k, _ []byte) bool {
+			id, found = queueOf(k), true
+			return false
+		})
+		if err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+		if !found {
+			return nil
+		}
+		if r.queues[id] == nil {
+			r.stray(s, keyEntry, id)
+		}
+		lo = idKey(keyEntry, id+1)
+	}
+}
+
+// finish ends what nobody needs any more and arms what is due later.
+func (r *recovery) finish() {
+	for _, q := range r.queues {
+		if q.kind == KindGroup && q.group == nil {
+			// Its members were all of clean sessions.
+			delete(q.vh.queues, q.name)
+			q.destroy(r.t)
+		}
+		s := q.session
+		if s == nil || s.away.expiry == 0 {
+			continue
+		}
+		if s.away.endedAt == 0 {
+			s.away.endedAt = r.t.Now
+			s.save(r.t, r.t.Now)
+		}
+		reg := q.vh.sessionShard(q.name)
+		reg.mu.Lock()
+		s.armLocked(r.t.Now)
+		reg.mu.Unlock()
+	}
+}

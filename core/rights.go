@@ -1,0 +1,137 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// A Principal is an identity with the answers that an authorizer gave about
+// it. Every connection has one, and every session: an offline session's rights
+// are asked for as well.
+type Principal struct {
+	Identity
+	session *Session
+
+	mu      sync.Mutex
+	epoch   uint64            // guarded by mu: of the answers
+	answers map[question]bool // guarded by mu; only for authorizers that may block
+}
+
+type question struct {
+	action   Action
+	syntax   Syntax
+	exchange string
+	address  string
+}
+
+// maxAnswers bounds the answers remembered for one principal.
+const maxAnswers = 256
+
+type permission uint8
+
+const (
+	unknown permission = iota // must be asked outside Feed
+	allowed
+	denied
+)
+
+// NewPrincipal returns a principal for an identity.
+func NewPrincipal(id Identity) *Principal { return &Principal{Identity: id} }
+
+// may answers from memory, if it can.
+func (b *Bus) may(p *Principal, r Right) permission {
+	if b.authorizer == nil {
+		return allowed
+	}
+	if b.authorizeInline {
+		ok, err := b.authorizer.Authorize(context.Background(), &p.Identity, r)
+		if ok && err == nil {
+			return allowed
+		}
+		return denied
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.epoch != b.rightsEpoch.Load() {
+		return unknown
+	}
+	ok, known := p.answers[question{r.Action, r.Syntax, r.Exchange, string(r.Address)}]
+	switch {
+	case !known:
+		return unknown
+	case ok:
+		return allowed
+	}
+	return denied
+}
+
+// ask asks the authorizer and remembers the answer. It may block.
+func (b *Bus) ask(ctx context.Context, p *Principal, r Right) {
+	epoch := b.rightsEpoch.Load()
+	ok, err := b.authorizer.Authorize(ctx, &p.Identity, r)
+	if err != nil {
+		ok = false
+		if ctx.Err() != nil {
+			return
+		}
+		b.emit(AuthorizerFailed{Identity: &p.Identity, Err: fmt.Errorf("ask for %q: %w", r.Address, err)})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.epoch != epoch || len(p.answers) >= maxAnswers {
+		p.answers, p.epoch = nil, epoch
+	}
+	if p.answers == nil {
+		p.answers = make(map[question]bool)
+	}
+	p.answers[question{r.Action, r.Syntax, r.Exchange, string(r.Address)}] = ok
+}
+
+// askAll returns a Wait that asks about several principals.
+func (b *Bus) askAll(who []*Principal, r Right) Wait {
+	return func(ctx context.Context) {
+		for _, p := range who {
+			if ctx.Err() != nil {
+				return
+			}
+			b.ask(ctx, p, r)
+		}
+	}
+}
+
+// RevokeRights voids every remembered answer and every cached route. Call it
+// when users or rules have changed; the next message on every path is checked
+// anew.
+func (b *Bus) RevokeRights() { b.rightsEpoch.Add(1) }
+
+// permitsLocked says whether the consumer may have the entry. Entries of a
+// session that were routed under the present rights have been checked then;
+// those from before (a restart, a change) are checked now, and deliveries to
+// the members of a group always.
+func (q *Queue) permitsLocked(t *Turn, c *Consumer, e *entry) permission {
+	b := t.bus
+	if b.authorizer == nil || q.kind == KindNamed {
+		return allowed
+	}
+	if q.kind == KindSession {
+		if epoch := b.rightsEpoch.Load(); q.rights.epoch != epoch {
+			q.rights.epoch, q.rights.clean = epoch, q.next
+		}
+		if e.ord >= q.rights.clean {
+			return allowed
+		}
+	}
+	r := Right{Action: ActionReceive, Exchange: e.msg.Exchange.name, Syntax: e.msg.Syntax, Address: e.msg.Topic}
+	p := b.may(c.opt.Identity, r)
+	if p == unknown && !c.paused {
+		c.paused = true
+		b.spawn(func(ctx context.Context) {
+			b.ask(ctx, c.opt.Identity, r) // the address belongs to the kept message
+			t := b.NewTurn()
+			c.Resume(t)
+			t.End()
+		})
+	}
+	return p
+}

@@ -1,0 +1,330 @@
+package core
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/narumq/naru/core/internal/topic"
+)
+
+// A target is a queue that a route leads to, once, at the highest QoS of the
+// bindings that match.
+type target struct {
+	q   *Queue
+	qos QoS
+}
+
+// A route is the resolved way of one address through one exchange. It is
+// immutable and shared by all publishers; it holds for as long as no binding
+// that may concern it, and no right, has changed.
+type route struct {
+	ex      *Exchange
+	syntax  Syntax
+	address string
+	epoch   uint64 // rights epoch
+	gens    [4]*atomic.Uint64
+	sum     uint64
+	targets []target
+	illegal bool // no legal topic name: MQTT subscribers were left out
+}
+
+func (r *route) valid(epoch uint64) bool {
+	return r.epoch == epoch && r.gens[0].Load()+r.gens[1].Load()+r.gens[2].Load()+r.gens[3].Load() == r.sum
+}
+
+func (r *route) is(m *Message) bool {
+	return r.ex == m.Exchange && r.syntax == m.Syntax && r.address == string(m.Topic)
+}
+
+// routeCache is shared by all publishers of an exchange. It is bounded by the
+// targets it holds; when a shard is full, some of its routes go.
+type routeCache struct {
+	shards [64]routeShard
+}
+
+type routeShard struct {
+	mu     sync.RWMutex
+	routes map[routeKey]*route // guarded by mu
+	weight int                 // guarded by mu
+}
+
+type routeKey struct {
+	syntax  Syntax
+	address string
+}
+
+const (
+	routeShardWeight = 32 << 10 // targets and routes in one of 64 shards
+	routeWeight      = 8        // what a route weighs beside its targets
+)
+
+func (c *routeCache) get(m *Message, hash uint64, epoch uint64) *route {
+	s := &c.shards[hash%uint64(len(c.shards))]
+	s.mu.RLock()
+	r := s.routes[routeKey{m.Syntax, string(m.Topic)}]
+	s.mu.RUnlock()
+	if r != nil && r.valid(epoch) {
+		return r
+	}
+	return nil
+}
+
+func (c *routeCache) put(r *route, hash uint64) {
+	s := &c.shards[hash%uint64(len(c.shards))]
+	w := len(r.targets) + routeWeight
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.routes == nil {
+		s.routes = make(map[routeKey]*route)
+	}
+	key := routeKey{r.syntax, r.address}
+	if old := s.routes[key]; old != nil {
+		s.weight -= len(old.targets) + routeWeight
+	}
+	for k, o := range s.routes {
+		if s.weight+w <= routeShardWeight {
+			break
+		}
+		if k != key {
+			delete(s.routes, k)
+			s.weight -= len(o.targets) + routeWeight
+		}
+	}
+	s.routes[key] = r
+	s.weight += w
+}
+
+// resolve walks the bindings. It returns a Wait if the rights of a subscriber
+// must be asked for outside.
+func (x *Exchange) resolve(t *Turn, m *Message, epoch uint64) (*route, Wait) {
+	r := &route{ex: x, syntax: m.Syntax, address: string(m.Topic), epoch: epoch}
+	h := hashLevels(m.Topic)
+	g := &x.gens
+	r.gens = [4]*atomic.Uint64{&g.exact[h.whole%256], &g.two[h.two%256], &g.one[h.one%64], &g.all}
+
+	c := collector{}
+	x.mu.RLock()
+	for _, p := range r.gens {
+		r.sum += p.Load()
+	}
+	switch x.typ {
+	case Direct:
+		if l := x.exact[r.address]; l != nil {
+			c.add(l)
+		}
+	case Fanout:
+		c.add(&x.all)
+	case Topic:
+		if x.mqtt.Len() > 0 {
+			if a, ok := mqttForm(m); ok {
+				x.mqtt.Match(a, c.add)
+			} else {
+				r.illegal = true
+			}
+		}
+		if x.amqp.Len() > 0 {
+			x.amqp.Match(amqpForm(m), c.add)
+		}
+	}
+	x.mu.RUnlock()
+	r.targets = c.targets
+	if t.bus.authorizer != nil {
+		if w := r.filter(t.bus, m); w != nil {
+			return nil, w
+		}
+	}
+	return r, nil
+}
+
+// filter leaves out sessions that may not receive this address.
+func (r *route) filter(b *Bus, m *Message) Wait {
+	var ask []*Principal
+	right := Right{Action: ActionReceive, Exchange: r.ex.name, Syntax: r.syntax, Address: m.Topic}
+	kept := r.targets[:0]
+	for _, tg := range r.targets {
+		if tg.q.kind == KindSession {
+			who := tg.q.session.principal()
+			switch b.may(who, right) {
+			case denied:
+				continue
+			case unknown:
+				ask = append(ask, who)
+			}
+		}
+		kept = append(kept, tg)
+	}
+	r.targets = kept
+	if ask == nil {
+		return nil
+	}
+	right.Address = bytes.Clone(m.Topic)
+	return b.askAll(ask, right)
+}
+
+// A collector gathers targets, one for each queue at the highest QoS.
+type collector struct {
+	targets []target
+	seen    map[*Queue]int
+}
+
+const linearTargets = 16
+
+func (c *collector) add(l *leaf) {
+	if len(c.targets) == 0 { // a queue stands in a leaf once
+		c.targets = make([]target, len(l.subs))
+		for i, s := range l.subs {
+			c.targets[i] = target(s)
+		}
+		return
+	}
+	if c.seen == nil && len(c.targets)+len(l.subs) > linearTargets {
+		c.seen = make(map[*Queue]int, len(c.targets)+len(l.subs))
+		for i := range c.targets {
+			c.seen[c.targets[i].q] = i
+		}
+	}
+	for _, s := range l.subs {
+		if i := c.find(s.q); i >= 0 {
+			c.targets[i].qos = max(c.targets[i].qos, s.qos)
+			continue
+		}
+		if c.seen != nil {
+			c.seen[s.q] = len(c.targets)
+		}
+		c.targets = append(c.targets, target(s))
+	}
+}
+
+func (c *collector) find(q *Queue) int {
+	if c.seen != nil {
+		if i, ok := c.seen[q]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range c.targets {
+		if c.targets[i].q == q {
+			return i
+		}
+	}
+	return -1
+}
+
+// mqttForm returns the message's address as an MQTT topic, and whether it is a
+// legal one.
+func mqttForm(m *Message) ([]byte, bool) {
+	if m.Syntax == SyntaxMQTT {
+		return m.Topic, true // validated on the way in
+	}
+	a := bytes.ReplaceAll(m.Topic, []byte{'.'}, []byte{'/'})
+	return a, topic.ValidMQTTTopic(a)
+}
+
+// amqpForm returns the message's address as an AMQP routing key.
+func amqpForm(m *Message) []byte {
+	if m.Syntax == SyntaxAMQP {
+		return m.Topic
+	}
+	return bytes.ReplaceAll(m.Topic, []byte{'/'}, []byte{'.'})
+}
+
+// A Publisher publishes for one connection (or channel). It remembers routes;
+// it is not safe for concurrent use.
+type Publisher struct {
+	vh       *VHost
+	who      *Principal
+	internal bool // the broker itself: no rights, no alarms, may write to $SYS
+	last     *route
+	cache    *[routeSlots]*route
+	// intercepted is what an interceptor outside Feed made of the message that
+	// is fed again.
+	intercepted *intercepted
+}
+
+type intercepted struct {
+	m   *Message
+	err error
+}
+
+const routeSlots = 64
+
+// NewPublisher returns a publisher that acts for who. It may be copied before
+// its first use.
+func (vh *VHost) NewPublisher(who *Principal) *Publisher {
+	return &Publisher{vh: vh, who: who}
+}
+
+// NewInternalPublisher returns a publisher for the broker itself: it needs no
+// rights, is held back by no alarm and may write under $SYS.
+func (vh *VHost) NewInternalPublisher() *Publisher {
+	return &Publisher{vh: vh, internal: true, who: NewPrincipal(Identity{VHost: vh.name, Protocol: "internal"})}
+}
+
+// VHost returns where the publisher publishes.
+func (p *Publisher) VHost() *VHost { return p.vh }
+
+// Forget gives back the memory of remembered routes, for idle connections.
+func (p *Publisher) Forget() { p.last, p.cache = nil, nil }
+
+// route validates the address, asks for the right to publish and resolves.
+func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
+	epoch := t.bus.rightsEpoch.Load()
+	slot := &p.last
+	var hash uint64
+	switch last := p.last; {
+	case last == nil:
+		hash = maphash.Bytes(addressSeed, m.Topic)
+	case last.is(m):
+		if last.valid(epoch) {
+			return last, nil, nil
+		}
+		hash = maphash.Bytes(addressSeed, m.Topic)
+	default:
+		hash = maphash.Bytes(addressSeed, m.Topic)
+		if p.cache == nil {
+			p.cache = new([routeSlots]*route)
+		}
+		slot = &p.cache[hash%routeSlots]
+		if r := *slot; r != nil && r.is(m) && r.valid(epoch) {
+			return r, nil, nil
+		}
+	}
+	if err := p.check(m); err != nil {
+		return nil, nil, err
+	}
+	if !p.internal {
+		right := Right{Action: ActionPublish, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
+		switch t.bus.may(p.who, right) {
+		case denied:
+			return nil, nil, fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
+		case unknown:
+			right.Address = bytes.Clone(m.Topic)
+			return nil, t.bus.askAll([]*Principal{p.who}, right), nil
+		}
+	}
+	r := m.Exchange.routes.get(m, hash, epoch)
+	if r == nil {
+		var w Wait
+		if r, w = m.Exchange.resolve(t, m, epoch); w != nil {
+			return nil, w, nil
+		}
+		m.Exchange.routes.put(r, hash)
+	}
+	*slot = r
+	return r, nil, nil
+}
+
+// check refuses addresses that are no legal destination.
+func (p *Publisher) check(m *Message) error {
+	if m.Syntax == SyntaxMQTT && !topic.ValidMQTTTopic(m.Topic) {
+		return fmt.Errorf("%w: topic %q", ErrBadAddress, m.Topic)
+	}
+	if !p.internal && bytes.HasPrefix(m.Topic, []byte("$SYS")) &&
+		(len(m.Topic) == 4 || m.Topic[4] == '/' || m.Topic[4] == '.') {
+		return fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
+	}
+	return nil
+}
