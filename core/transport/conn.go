@@ -1,0 +1,378 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/internal/wheel"
+)
+
+// A Handler is the protocol state machine of one connection. Feed, Quiet and
+// Closed are called by one goroutine at a time, and are the only ones that touch
+// the in-half; Drained is called by any, and touches the out-half alone.
+type Handler interface {
+	// Feed parses the whole packets at the beginning of data and never waits.
+	// data is valid only during the call. It may return before it has consumed
+	// all whole packets, and is called again with the rest.
+	Feed(t *core.Turn, data []byte) Result
+	// Drained: the outbox refused something and has room again.
+	Drained(t *core.Turn)
+	// Quiet: nothing has been read for a while; memory that can be had again
+	// should go.
+	Quiet()
+	// Closed is the last call. cause is nil if Feed asked for the end without
+	// one, io.EOF if the peer closed.
+	Closed(t *core.Turn, cause error)
+}
+
+// A Result is what Feed has come to.
+type Result struct {
+	Consumed int
+	// Need is the length, from the first byte not consumed, without which
+	// feeding again is in vain; 0 is any more.
+	Need int
+	// Wait is what must happen before feeding goes on.
+	Wait core.Wait
+	// End closes the connection, when what is in the outbox has gone out.
+	End   bool
+	Cause error
+}
+
+// A Conn is one connection. Its exported methods may be called from Feed; Kick
+// from anywhere.
+type Conn struct {
+	srv     *Server
+	handler Handler
+	out     Outbox
+	gate    core.Gate
+	peer    netip.AddrPort
+	started int64 // of the server's clock
+
+	// in-half: owned by whoever feeds
+	pend      []byte // read and not consumed
+	need      int
+	limit     int32         // bytes of a packet that may be buffered, 0: as many as the handler needs
+	silence   time.Duration // longest pause between reads, 0: any
+	lastRead  int64         // nanoseconds of the server's clock
+	quiet     bool          // nothing was read since the last look
+	loggedIn  bool
+	waiting   bool // for a Wait, for commits or for the outbox
+	stopWait  context.CancelFunc
+	hungUp    bool // the peer has sent its last byte
+	ended     bool // Closed has been called
+	lingering bool
+	owned     bool // pend is a buffer of its own, never reused
+
+	timer wheel.Timer[*Conn]
+	kick  atomic.Pointer[error] // why it must end; the first reason counts
+
+	run runner
+}
+
+// A runner is how a connection gets its turn: an event loop, or a goroutine.
+type runner interface {
+	// post has f run where the connection is fed, soon. It never blocks.
+	post(c *Conn, f func(*core.Turn, *Conn))
+	// arm sets the connection's timer, in nanoseconds of the server's clock.
+	arm(c *Conn, at int64)
+	// resume reads again after a pause.
+	resume(t *core.Turn, c *Conn)
+	// leave forgets the connection, before its socket is released.
+	leave(c *Conn)
+}
+
+// Out returns the outbox.
+func (c *Conn) Out() *Outbox { return &c.out }
+
+// Peer returns the address of the peer.
+func (c *Conn) Peer() netip.AddrPort { return c.peer }
+
+// Age returns the time since the connection was accepted.
+func (c *Conn) Age() time.Duration { return time.Duration(c.srv.now() - c.started) }
+
+// Owned says that the data of the present Feed will never be overwritten.
+func (c *Conn) Owned() bool { return c.owned }
+
+// LoggedIn lifts the limits that hold before login. silence is the longest
+// pause between reads from now on, 0: any.
+func (c *Conn) LoggedIn(silence time.Duration) {
+	c.loggedIn, c.limit, c.silence = true, 0, silence
+	c.armSilence()
+}
+
+// Kick ends the connection, soon and from any goroutine. The first cause is
+// kept.
+func (c *Conn) Kick(cause error) {
+	if c.kick.CompareAndSwap(nil, &cause) {
+		c.run.post(c, func(t *core.Turn, c *Conn) { c.end(t, cause) })
+	}
+}
+
+// fail is called by the outbox when the socket has failed.
+func (c *Conn) fail(err error) { c.Kick(fmt.Errorf("write: %w", err)) }
+
+func (c *Conn) drained(t *core.Turn) {
+	c.handler.Drained(t)
+	c.run.post(c, func(t *core.Turn, c *Conn) {
+		if c.waiting && c.stopWait == nil {
+			c.unwait(t)
+		}
+	})
+}
+
+// process feeds data, which begins with what was left over. It is called with
+// everything read so far and keeps what is not consumed.
+func (c *Conn) process(t *core.Turn, data []byte) {
+	for len(data) > 0 && !c.waiting && !c.ended {
+		if len(data) < c.need {
+			break
+		}
+		if cause := c.kick.Load(); cause != nil {
+			c.end(t, *cause)
+			return
+		}
+		c.gate.Begin(t)
+		r := c.handler.Feed(t, data)
+		c.gate.EndFeed(t, r.Consumed)
+		data = data[r.Consumed:]
+		c.need = r.Need
+		switch {
+		case r.End:
+			c.end(t, r.Cause)
+			return
+		case r.Wait != nil:
+			c.wait(r.Wait)
+		case c.limit > 0 && max(c.need, len(data)) > int(c.limit) && r.Consumed == 0:
+			c.end(t, fmt.Errorf("%w: %d bytes before login, limit %d", core.ErrTooLarge, max(c.need, len(data)), c.limit))
+			return
+		case r.Consumed == 0:
+			c.keep(data)
+			return
+		}
+		c.hold(t)
+		if t.Full() {
+			t.Flush()
+		}
+	}
+	c.keep(data)
+}
+
+// hold stops reading while too much of what the client has sent is not on disk,
+// or too much that it was sent is not taken.
+func (c *Conn) hold(t *core.Turn) {
+	if c.waiting {
+		return
+	}
+	mark := c.srv.cfg.Unconfirmed
+	if t.Bus().Backlogged() {
+		mark = 0
+	}
+	if held := c.gate.Held(); held > mark {
+		// What waits may be in this very turn.
+		t.Flush()
+		if c.gate.WhenBelow(mark/2, c.wake) {
+			c.waiting = true
+			return
+		}
+	}
+	if c.out.Waiting() > c.srv.cfg.OutboxSize {
+		t.Flush()
+		c.out.mu.Lock()
+		if c.out.size > c.srv.cfg.OutboxSize && !c.out.dead {
+			c.out.refused = true
+			c.waiting = true
+		}
+		c.out.mu.Unlock()
+	}
+}
+
+func (c *Conn) wake() {
+	c.run.post(c, func(t *core.Turn, c *Conn) {
+		if c.waiting && c.stopWait == nil {
+			c.unwait(t)
+		}
+	})
+}
+
+// wait runs w in a goroutine and goes on when it is over.
+func (c *Conn) wait(w core.Wait) {
+	ctx, cancel := context.WithCancel(c.srv.ctx)
+	c.waiting, c.stopWait = true, cancel
+	c.srv.spawned.Add(1)
+	go func() {
+		defer c.srv.spawned.Done()
+		w(ctx)
+		cancel()
+		c.run.post(c, func(t *core.Turn, c *Conn) {
+			c.stopWait = nil
+			c.unwait(t)
+		})
+	}()
+}
+
+// unwait feeds what was kept and reads again.
+func (c *Conn) unwait(t *core.Turn) {
+	c.waiting = false
+	if c.ended {
+		return
+	}
+	c.lastRead = c.srv.now() // the pause was ours
+	c.quiet = false
+	if c.srv.ctx.Err() != nil {
+		c.end(t, core.ErrShutdown)
+		return
+	}
+	pend := c.pend
+	c.process(t, pend)
+	if !c.ended && !c.waiting {
+		c.run.resume(t, c)
+	}
+}
+
+// keep holds on to what is not consumed: in a buffer of the right size, that
+// grows with what arrives and not with what is announced.
+func (c *Conn) keep(rest []byte) {
+	switch {
+	case c.ended || len(rest) == 0:
+		c.pend, c.owned = nil, false
+	case len(c.pend) > 0 && cap(c.pend) > 0 && &rest[len(rest)-1] == &c.pend[len(c.pend)-1]:
+		if len(rest) == len(c.pend) {
+			return // nothing was consumed
+		}
+		if !c.owned {
+			c.pend = c.pend[:copy(c.pend, rest)]
+			return
+		}
+		// Packets in front of rest may have been kept by reference.
+		c.pend, c.owned = append([]byte(nil), rest...), false
+	default:
+		c.pend, c.owned = append([]byte(nil), rest...), false
+	}
+}
+
+// ownBuffer is the size from which on a partly read packet is read on into a
+// buffer of its own.
+const ownBuffer = 32 << 10
+
+// readBuffer returns where to read to: behind what is left over, if a large
+// packet is being read; otherwise shared.
+func (c *Conn) readBuffer(shared []byte) []byte {
+	if c.need <= ownBuffer || len(c.pend) == 0 || len(c.pend) >= c.need {
+		return shared
+	}
+	if cap(c.pend)-len(c.pend) < min(smallBuffer, c.need-len(c.pend)) {
+		grown := make([]byte, len(c.pend), min(c.need, max(2*len(c.pend), bigBuffer)))
+		copy(grown, c.pend)
+		c.pend = grown
+	}
+	c.owned = true
+	return c.pend[len(c.pend):min(cap(c.pend), c.need)]
+}
+
+// received takes what has been read into buf, which readBuffer gave.
+func (c *Conn) received(t *core.Turn, buf []byte) {
+	c.lastRead = c.srv.now()
+	c.quiet = false
+	c.srv.received.Add(uint64(len(buf)))
+	switch {
+	case c.owned && len(c.pend) > 0:
+		c.pend = c.pend[:len(c.pend)+len(buf)]
+		c.process(t, c.pend)
+	case len(c.pend) > 0:
+		c.pend = append(c.pend, buf...)
+		c.process(t, c.pend)
+	default:
+		c.process(t, buf)
+		if poison {
+			for i := range buf {
+				buf[i] = 0xdb
+			}
+		}
+	}
+}
+
+// end closes the connection: Closed is called, what is in the outbox goes out,
+// and the socket lives on for a moment so that the peer can read it.
+func (c *Conn) end(t *core.Turn, cause error) {
+	if c.ended {
+		return
+	}
+	c.ended = true
+	c.pend = nil
+	if c.stopWait != nil {
+		c.stopWait()
+	}
+	c.kick.CompareAndSwap(nil, &io.EOF) // a later kick has nothing to do
+	c.gate.Begin(t)
+	c.handler.Closed(t, cause)
+	if c.hungUp {
+		c.srv.left(c)
+		c.out.close()
+		return
+	}
+	c.lingering = true
+	c.run.arm(c, c.srv.now()+int64(lingerTime))
+	// The end is the last reply: it comes after what the client waits for, and
+	// when what its goodbye has changed is on disk.
+	t.After(c.out.finish)
+	c.gate.EndFeed(t, 0)
+}
+
+// lingerTime is how long a socket waits for its peer to read what was said
+// last, and close.
+const lingerTime = 2 * time.Second
+
+// gone is called when the socket is of no more use.
+func (c *Conn) gone(t *core.Turn, cause error) {
+	c.hungUp = true
+	if !c.ended {
+		c.end(t, cause)
+		return
+	}
+	if c.lingering {
+		c.lingering = false
+		c.srv.left(c)
+		c.out.close()
+	}
+}
+
+// tick is called when the timer fires.
+func (c *Conn) tick(t *core.Turn) {
+	switch {
+	case c.lingering:
+		c.gone(t, nil)
+		return
+	case c.ended:
+		return
+	case !c.loggedIn:
+		c.end(t, fmt.Errorf("%w: no login within %v", core.ErrKeepAlive, c.srv.cfg.AuthTimeout))
+		return
+	case c.waiting:
+		c.lastRead = c.srv.now() // we did not read
+	}
+	if c.silence > 0 && c.srv.now()-c.lastRead >= int64(c.silence) {
+		c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
+		return
+	}
+	if c.quiet {
+		c.handler.Quiet()
+	}
+	c.quiet = true
+	c.armSilence()
+}
+
+// quietTime is how often a connection is looked at that may be silent.
+const quietTime = 60 * time.Second
+
+func (c *Conn) armSilence() {
+	at := c.srv.now() + int64(quietTime)
+	if c.silence > 0 {
+		at = min(at, c.lastRead+int64(c.silence))
+	}
+	c.run.arm(c, at)
+}

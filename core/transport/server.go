@@ -1,0 +1,218 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/internal/wheel"
+)
+
+// A Server owns listeners and the connections they accept. All its methods may
+// be called from any goroutine.
+type Server struct {
+	bus *core.Bus
+	cfg Config
+	log *slog.Logger
+
+	ctx      context.Context
+	stop     context.CancelFunc
+	started  time.Time
+	spawned  sync.WaitGroup
+	loops    []*loop // none where goroutines serve
+	nextLoop atomic.Uint32
+
+	open     atomic.Int64 // connections
+	lanes    atomic.Uint64
+	received atomic.Uint64 // bytes
+	sent     atomic.Uint64
+	turned   atomic.Int64 // refused for MaxConnections since it was last told
+
+	mu        sync.Mutex
+	listeners []net.Listener      // guarded by mu
+	conns     map[*Conn]struct{}  // guarded by mu: those served by goroutines
+	closed    bool                // guarded by mu
+	timers    *wheel.Wheel[*Conn] // guarded by mu: of connections served by goroutines
+}
+
+// NewServer starts a server without listeners.
+func NewServer(b *core.Bus, cfg Config, log *slog.Logger) (*Server, error) {
+	s := &Server{bus: b, cfg: cfg, log: log, started: time.Now(), conns: make(map[*Conn]struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.timers = wheel.New[*Conn](100*time.Millisecond, 0)
+	switch {
+	case cfg.Poller == "epoll" && !canPoll:
+		return nil, errors.New("poller epoll is for Linux only")
+	case canPoll && cfg.Poller != "goroutine":
+		if err := s.startLoops(); err != nil {
+			return nil, err
+		}
+	}
+	s.spawned.Add(1)
+	go s.housekeep()
+	return s, nil
+}
+
+// now is the server's clock, in nanoseconds.
+func (s *Server) now() int64 { return int64(time.Since(s.started)) }
+
+// Open returns the number of connections.
+func (s *Server) Open() int64 { return s.open.Load() }
+
+// Accepted returns the number of connections since the start.
+func (s *Server) Accepted() uint64 { return s.lanes.Load() }
+
+// Traffic returns the bytes received and sent since the start.
+func (s *Server) Traffic() (received, sent uint64) { return s.received.Load(), s.sent.Load() }
+
+// Listen serves connections that arrive at a TCP address. newHandler makes the
+// protocol's side of each. It returns the address that is really listened on.
+func (s *Server) Listen(address string, newHandler func(*Conn) Handler) (net.Addr, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		ln.Close()
+		return nil, net.ErrClosed
+	}
+	s.listeners = append(s.listeners, ln)
+	s.mu.Unlock()
+	if len(s.loops) > 0 {
+		if err := s.loops[0].listen(ln.(*net.TCPListener), newHandler); err != nil {
+			ln.Close()
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+	} else {
+		s.spawned.Add(1)
+		go s.accept(ln, newHandler)
+	}
+	return ln.Addr(), nil
+}
+
+// Close stops listening and ends every connection: each handler's Closed is
+// called with core.ErrShutdown, and what outboxes hold has until ctx ends to go
+// out. It may be called more than once.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	listeners := s.listeners
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, l := range s.loops {
+		l.unlisten()
+	}
+	for _, ln := range listeners {
+		ln.Close()
+	}
+	for _, c := range conns {
+		c.Kick(core.ErrShutdown)
+	}
+	for _, l := range s.loops {
+		l.kickAll(core.ErrShutdown)
+	}
+	// Clients that close in answer let their connections go at once; the others
+	// are let go after the linger time.
+	for s.open.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	s.stop()
+	for _, l := range s.loops {
+		l.close()
+	}
+	s.spawned.Wait()
+	return nil
+}
+
+// newConn sets up a connection that has been accepted. It returns nil if there
+// are too many.
+func (s *Server) newConn(peer netip.AddrPort, sock socket, run runner) *Conn {
+	if n := s.open.Add(1); s.cfg.MaxConnections > 0 && n > int64(s.cfg.MaxConnections) {
+		s.open.Add(-1)
+		s.turned.Add(1)
+		return nil
+	}
+	c := &Conn{
+		srv: s, peer: peer, started: s.now(), run: run,
+		limit: int32(s.cfg.AuthBytes), lastRead: s.now(),
+	}
+	c.out.conn, c.out.sock = c, sock
+	c.gate.Init(&c.out, s.lanes.Add(1))
+	c.timer.Owner = c
+	return c
+}
+
+// left is called once for every connection, when its socket is let go.
+func (s *Server) left(c *Conn) {
+	s.sent.Add(c.out.written)
+	s.open.Add(-1)
+	c.run.arm(c, -1)
+	c.run.leave(c)
+}
+
+// housekeep fires the timers of connections that are served by goroutines, and
+// tells of connections that were turned away.
+func (s *Server) housekeep() {
+	defer s.spawned.Done()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.fireTimers()
+		if n%100 == 0 {
+			if k := s.turned.Swap(0); k > 0 {
+				s.log.Warn("connections refused: max_connections is reached", "count", k, "max_connections", s.cfg.MaxConnections)
+			}
+		}
+	}
+}
+
+func (s *Server) fireTimers() {
+	var due []*Conn
+	s.mu.Lock()
+	s.timers.Advance(s.now(), func(t *wheel.Timer[*Conn]) { due = append(due, t.Owner) })
+	s.mu.Unlock()
+	for _, c := range due {
+		c.run.post(c, func(t *core.Turn, c *Conn) { c.tick(t) })
+	}
+}
+
+// armShared sets the timer of a connection that is not served by a loop.
+func (s *Server) armShared(c *Conn, at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at < 0 {
+		s.timers.Stop(&c.timer)
+	} else {
+		s.timers.Set(&c.timer, at)
+	}
+}
+
+func (s *Server) forget(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
