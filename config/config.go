@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/transport"
+	"github.com/narumq/naru/plugins/authfile"
+	"github.com/narumq/naru/protocols/mqtt"
+)
+
+// Config is the whole configuration of a broker: one field for each section of
+// the file. The structs of the sections stand in the packages that own them.
+type Config struct {
+	DataDir   string           `yaml:"data_dir" doc:"Directory that holds the broker's data; relative paths start from the working directory."`
+	Log       Log              `yaml:"log" doc:"What is logged, and in which form."`
+	Store     Store            `yaml:"store" doc:"How data is kept."`
+	Bus       core.Config      `yaml:"bus" doc:"Limits of the message bus."`
+	Transport transport.Config `yaml:"transport" doc:"Limits of connections."`
+	VHosts    []VHost          `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there."`
+	Auth      authfile.Config  `yaml:",inline"`
+	MQTT      mqtt.Config      `yaml:"mqtt" doc:"The MQTT adapter."`
+}
+
+// Log is the section log.
+type Log struct {
+	Level  string `yaml:"level" enum:"debug,info,warn,error" reload:"true" doc:"Least severe level that is written."`
+	Format string `yaml:"format" enum:"text,json" doc:"Form of a log line."`
+}
+
+// Store is the section store.
+type Store struct {
+	Engine       string        `yaml:"engine" enum:"pebble,memory" doc:"Where data is: in data_dir, or in memory, where it ends with the process."`
+	Sync         string        `yaml:"sync" enum:"always,interval,os" doc:"What an acknowledgement means. always: on disk (fsync). interval: on disk within sync_interval. os: with the operating system."`
+	SyncInterval time.Duration `yaml:"sync_interval" doc:"With sync interval: how often."`
+	Cache        int64         `yaml:"cache" unit:"bytes" doc:"Memory for blocks read from disk."`
+	MemTable     int64         `yaml:"mem_table" unit:"bytes" doc:"Memory in which writes gather before they become a table; up to four times as much may be in use."`
+}
+
+// VHost is an element of the section vhosts.
+type VHost struct {
+	Name   string  `yaml:"name" doc:"The name."`
+	Queues []Queue `yaml:"queues" doc:"Queues that are declared at the start, if they are not there."`
+}
+
+// Queue is a queue that is declared at the start.
+type Queue struct {
+	Name      string    `yaml:"name" doc:"The name, at most 255 bytes."`
+	Durable   bool      `yaml:"durable" doc:"Whether it survives a restart, with the persistent messages in it."`
+	MaxLength int64     `yaml:"max_length" doc:"Messages that may wait in it. 0: any number."`
+	MaxBytes  int64     `yaml:"max_bytes" unit:"bytes" doc:"Bytes of payload that may wait in it. 0: any number."`
+	Overflow  string    `yaml:"overflow" enum:"drop-head,reject-publish" doc:"What a full queue does."`
+	Bindings  []Binding `yaml:"bindings" doc:"What leads to it, beside the default exchange."`
+}
+
+// SetDefaults gives a queue what it need not be told.
+func (q *Queue) SetDefaults() { q.Durable, q.Overflow = true, "drop-head" }
+
+// Binding leads from an exchange to a queue.
+type Binding struct {
+	Exchange string `yaml:"exchange" doc:"The exchange: amq.topic, amq.direct or amq.fanout."`
+	Key      string `yaml:"key" doc:"The key, or for amq.topic a pattern such as sensors/+/temperature."`
+	Syntax   string `yaml:"syntax" enum:"mqtt,amqp" doc:"How a pattern is written: mqtt (a/+/#) or amqp (a.*.#)."`
+}
+
+// SetDefaults gives a binding what it need not be told.
+func (b *Binding) SetDefaults() { b.Exchange, b.Syntax = "amq.topic", "mqtt" }
+
+// Default is the configuration of a broker that was told nothing.
+func Default() Config {
+	return Config{
+		DataDir:   "./naru-data",
+		Log:       Log{Level: "info", Format: "text"},
+		Store:     Store{Engine: "pebble", Sync: "always", SyncInterval: time.Second, Cache: 32 << 20, MemTable: 16 << 20},
+		Bus:       core.DefaultConfig(),
+		Transport: transport.DefaultConfig(),
+		Auth:      authfile.DefaultConfig(),
+		MQTT:      mqtt.DefaultConfig(),
+	}
+}
+
+// Validate reports what no single section can know.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("data_dir: must not be empty"))
+	}
+	if c.Store.SyncInterval <= 0 {
+		errs = append(errs, errors.New("store.sync_interval: must be positive"))
+	}
+	names := map[string]bool{"/": true}
+	for i, v := range c.VHosts {
+		if v.Name == "" {
+			errs = append(errs, fmt.Errorf("vhosts[%d]: no name", i))
+		}
+		names[v.Name] = true
+	}
+	for i, l := range c.MQTT.Listeners {
+		if !names[l.VHost] {
+			errs = append(errs, fmt.Errorf("mqtt.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
+		}
+	}
+	return errors.Join(errs...)
+}
