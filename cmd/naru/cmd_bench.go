@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/narumq/naru/cmd/naru/bench"
+)
+
+// benchOptions are the flags of naru bench. A zero value leaves what the
+// scenario has by default.
+type benchOptions struct {
+	qos       []uint
+	n         int
+	size      int
+	window    int
+	rate      int
+	messages  int64
+	duration  time.Duration
+	wait      time.Duration
+	rounds    int
+	subscribe bool
+	json      bool
+
+	target string
+	pid    int
+	peers  []string
+	set    []string
+	keep   string
+}
+
+func benchCommand() *cobra.Command {
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "bench [pairs|persistent|paced|fanout|fanin|connect|offline|idle]...",
+		Short: "Measure what a broker needs for each message",
+		Long: `Measure a broker under a pattern of load, and what CPU it needs for each message.
+
+Without --target a broker is started for the measurement, with its data in a
+temporary directory. --peer mosquitto starts Debian's Mosquitto too and measures
+both in turns: compare only figures of one run, on a machine that is doing little
+else.`,
+		Example:   "  naru bench pairs --qos 0,1,2 --peer mosquitto --rounds 3\n  naru bench idle --n 8000\n  naru bench pairs --target 127.0.0.1:1883 --pid $(pidof naru)",
+		ValidArgs: kindNames(),
+		Args:      cobra.OnlyValidArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
+		},
+	}
+	f := cmd.Flags()
+	f.UintSliceVar(&o.qos, "qos", nil, "QoS levels to measure, as in 0,1,2")
+	f.IntVar(&o.n, "n", 0, "pairs, subscribers, publishers, connections or sessions")
+	f.IntVar(&o.size, "size", 0, "bytes of payload")
+	f.IntVar(&o.window, "window", 0, "messages in flight for each publisher")
+	f.IntVar(&o.rate, "rate", 0, "messages per second in all (paced), or connects per second")
+	f.Int64Var(&o.messages, "messages", 0, "messages in all, instead of a duration")
+	f.DurationVar(&o.duration, "duration", 0, "how long to measure")
+	f.DurationVar(&o.wait, "wait", 0, "how long idle connections are left alone")
+	f.IntVar(&o.rounds, "rounds", 1, "how often to measure everything; the median counts")
+	f.BoolVar(&o.subscribe, "subscribe", false, "give idle connections a subscription")
+	f.BoolVar(&o.json, "json", false, "print results as JSON")
+	f.StringVar(&o.target, "target", "", "address of a running broker")
+	f.IntVar(&o.pid, "pid", 0, "its process, whose CPU and memory is measured")
+	f.StringArrayVar(&o.peers, "peer", nil, `another broker to measure beside: "mosquitto" or "mosquitto-durable"`)
+	f.StringArrayVar(&o.set, "set", nil, "setting of the broker that is started, as in naru serve")
+	f.StringVar(&o.keep, "data", "", "directory for data, on the disk to be measured (default: a temporary one)")
+	return cmd
+}
+
+func kindNames() []cobra.Completion {
+	var names []cobra.Completion
+	for _, k := range bench.Kinds() {
+		names = append(names, string(k))
+	}
+	return names
+}
+
+func (o *benchOptions) run(ctx context.Context, out, progress io.Writer, kinds []string) (err error) {
+	if len(kinds) == 0 {
+		kinds = []string{string(bench.Pairs)}
+	}
+	dir := o.keep
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "naru-bench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	targets, stop, err := o.targets(dir)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
+	results, err := bench.RunAll(ctx, targets, o.scenarios(kinds), o.rounds, func(r bench.Result) {
+		fmt.Fprintln(progress, r.Text)
+	})
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return bench.WriteJSON(out, results)
+	}
+	fmt.Fprint(out, bench.List(results))
+	if len(targets) > 1 {
+		fmt.Fprintf(out, "\n%s", bench.Compare(results))
+	}
+	for _, r := range results {
+		err = errors.Join(err, r.Broken())
+	}
+	return err
+}
+
+func (o *benchOptions) scenarios(kinds []string) []bench.Scenario {
+	var all []bench.Scenario
+	for _, k := range kinds {
+		s := bench.Defaults(bench.Kind(k))
+		pick(&s.N, o.n)
+		pick(&s.Size, o.size)
+		pick(&s.Window, o.window)
+		pick(&s.Rate, o.rate)
+		pick(&s.Wait, o.wait)
+		s.Subscribe = s.Subscribe || o.subscribe && (s.Kind == bench.Idle || s.Kind == bench.Connect)
+		pick(&s.Duration, o.duration)
+		if o.messages > 0 {
+			s.Messages, s.Duration, s.Warmup = o.messages, 0, 0
+		}
+		if len(o.qos) == 0 {
+			all = append(all, s)
+		}
+		for _, q := range o.qos {
+			s.QoS = byte(q)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// pick sets a value that was given on the command line.
+func pick[T comparable](to *T, v T) {
+	var zero T
+	if v != zero {
+		*to = v
+	}
+}
+
+// targets starts or names the brokers to be measured, ours first.
+func (o *benchOptions) targets(dir string) (targets []bench.Target, stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for _, s := range stops {
+			errs = append(errs, s())
+		}
+		return errors.Join(errs...)
+	}
+	add := func(t bench.Target, s func() error, err error) error {
+		if err == nil {
+			targets, stops = append(targets, t), append(stops, s)
+		}
+		return err
+	}
+	if o.target != "" {
+		targets = append(targets, bench.Target{Name: "naru", Addr: o.target, PID: o.pid})
+	} else if err := add(o.startSelf(filepath.Join(dir, "naru"))); err != nil {
+		return nil, stop, err
+	}
+	for _, p := range o.peers {
+		peer := filepath.Join(dir, p)
+		if err := os.MkdirAll(peer, 0o700); err != nil {
+			return nil, stop, err
+		}
+		switch p {
+		case "mosquitto":
+			err = add(bench.StartMosquitto(peer))
+		case "mosquitto-durable":
+			err = add(bench.StartMosquitto(peer, "persistence true", "autosave_interval 1800"))
+		default:
+			err = fmt.Errorf("peer %q is not known", p)
+		}
+		if err != nil {
+			return nil, stop, err
+		}
+	}
+	return targets, stop, nil
+}
+
+// startSelf starts this program as the broker to be measured.
+func (o *benchOptions) startSelf(dir string) (bench.Target, func() error, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return bench.Target{}, nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return bench.Target{}, nil, err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	argv := []string{
+		self, "serve", "--set", "data_dir=" + dir, "--set", "log.level=warn",
+		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners.0.address=" + addr,
+	}
+	for _, s := range o.set {
+		argv = append(argv, "--set", s)
+	}
+	return bench.StartCommand("naru", argv, addr)
+}

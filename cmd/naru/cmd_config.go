@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/narumq/naru/config"
+)
+
+// A source says where the configuration comes from.
+type source struct {
+	file string
+	set  []string
+}
+
+func (s *source) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.file, "config", "c", os.Getenv("NARU_CONFIG"), "configuration file (YAML)")
+	cmd.Flags().StringArrayVar(&s.set, "set", nil, "set one key, as in mqtt.max_packet_size=64KiB (may be repeated)")
+}
+
+func (s *source) load() (*config.Config, *config.Report, error) {
+	cfg := config.Default()
+	report, err := config.Load(&cfg, config.Sources{File: s.file, Env: os.Environ(), Set: s.set})
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration:\n%w", err)
+	}
+	return &cfg, report, nil
+}
+
+func configCommand() *cobra.Command {
+	var src source
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the configuration that is in force, and where each value comes from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, report, err := src.load()
+			if err != nil {
+				return err
+			}
+			return report.Print(cmd.OutOrStdout())
+		},
+	}
+	src.flags(cmd)
+	return cmd
+}
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration file",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src := source{file: args[0]}
+			_, report, err := src.load()
+			if err != nil {
+				return err
+			}
+			for _, w := range report.Warnings {
+				fmt.Fprintln(cmd.OutOrStdout(), "warning:", w)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), args[0], "is good")
+			return nil
+		},
+	}
+}

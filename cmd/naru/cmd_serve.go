@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// drainTime is how long a node may take to stop.
+const drainTime = 9 * time.Second
+
+func serveCommand() *cobra.Command {
+	var src source
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the broker",
+		Long: `Run the broker until SIGTERM or SIGINT.
+
+Without a configuration it listens on loopback, keeps its data in ./naru-data and
+lets in anonymous clients of this machine. See "naru config" for every setting.`,
+		Example: "  naru serve\n  naru serve --config naru.yaml\n  naru serve --set mqtt.listeners.0.address=:1883 --set anonymous.loopback_only=false",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, report, err := src.load()
+			if err != nil {
+				return err
+			}
+			log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+			for _, w := range report.Warnings {
+				log.Warn(w)
+			}
+			return serve(cmd.Context(), newNode(cfg, log))
+		},
+	}
+	src.flags(cmd)
+	return cmd
+}
+
+// serve runs a node until ctx ends, and then stops it in good order.
+func serve(ctx context.Context, n *node) error {
+	if err := n.start(ctx); err != nil {
+		n.close(context.Background())
+		return err
+	}
+	<-ctx.Done()
+	n.log.Info("stopping", "within", drainTime)
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := n.close(drain); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	n.log.Info("stopped")
+	return nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/narumq/naru/config"
+	"github.com/narumq/naru/core"
+)
+
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	level := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[strings.ToLower(c.Level)]
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// logEvents writes events to the log: the one place where they become lines.
+func logEvents(log *slog.Logger) core.Listener {
+	return func(e core.Event) {
+		level, msg, attrs := describe(e)
+		if msg != "" && log.Enabled(context.Background(), level) {
+			log.LogAttrs(context.Background(), level, msg, attrs...)
+		}
+	}
+}
+
+func describe(e core.Event) (slog.Level, string, []slog.Attr) {
+	switch e := e.(type) {
+	case core.Connected:
+		return slog.LevelDebug, "connected", append(who(e.Identity), slog.Bool("clean", e.CleanSession),
+			slog.Bool("resumed", e.SessionPresent), slog.Duration("keep_alive", e.KeepAlive))
+	case core.Disconnected:
+		level := slog.LevelInfo
+		if e.Cause == nil {
+			level = slog.LevelDebug
+		}
+		return level, "disconnected", append(who(e.Identity), cause(e.Cause), slog.Duration("after", e.Duration))
+	case core.LoginRefused:
+		return slog.LevelWarn, "no login", append(who(e.Identity), cause(e.Cause))
+	case core.Subscribed:
+		return slog.LevelDebug, "subscribed", append(who(e.Identity), slog.String("filter", e.Filter), slog.Int("qos", int(e.QoS)))
+	case core.Unsubscribed:
+		return slog.LevelDebug, "unsubscribed", append(who(e.Identity), slog.String("filter", e.Filter))
+	case core.PublishRefused:
+		return slog.LevelInfo, "publish refused", append(who(e.Identity), slog.String("topic", e.Topic), cause(e.Cause))
+	case core.SubscribeRefused:
+		return slog.LevelInfo, "subscribe refused", append(who(e.Identity), slog.String("filter", e.Filter), cause(e.Cause))
+	case core.SessionExpired:
+		return slog.LevelInfo, "session expired", []slog.Attr{slog.String("vhost", e.VHost), slog.String("client_id", e.ClientID)}
+	case core.Dropped:
+		return slog.LevelWarn, "messages dropped", []slog.Attr{
+			slog.String("vhost", e.VHost), slog.String("queue", e.Queue),
+			slog.String("reason", e.Reason.String()), slog.Int64("count", e.Count),
+		}
+	case core.WillPublished:
+		return slog.LevelDebug, "will published", append(who(e.Identity), slog.String("topic", e.Topic), cause(e.Err))
+	case core.AuthorizerFailed:
+		return slog.LevelError, "authorizer failed, the answer was no", append(who(e.Identity), cause(e.Err))
+	case core.StoreDamaged:
+		return slog.LevelError, "record cannot be read and is left out", []slog.Attr{slog.String("queue", e.Queue), cause(e.Err)}
+	case core.AlarmRaised:
+		return slog.LevelError, "alarm: publishers wait", []slog.Attr{
+			slog.String("alarm", e.Alarm), slog.String("detail", e.Detail), slog.Any("largest_queues", e.Largest),
+		}
+	case core.AlarmCleared:
+		return slog.LevelWarn, "alarm cleared", []slog.Attr{slog.String("alarm", e.Alarm), slog.Duration("after", e.After)}
+	case core.Recovered:
+		return slog.LevelInfo, "state recovered", []slog.Attr{
+			slog.Int("sessions", e.Sessions), slog.Int("queues", e.Queues), slog.Int("bindings", e.Bindings),
+			slog.Int("retained", e.Retained), slog.Int("wills", e.Wills), slog.Int64("messages", e.Messages),
+			slog.Duration("took", e.Took),
+		}
+	}
+	return slog.LevelDebug, "", nil
+}
+
+func who(id *core.Identity) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("protocol", id.Protocol))
+	for _, a := range [...]slog.Attr{
+		slog.String("client_id", id.ClientID), slog.String("user", id.User), slog.String("vhost", id.VHost),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	if id.Peer.IsValid() {
+		attrs = append(attrs, slog.String("peer", id.Peer.String()))
+	}
+	return attrs
+}
+
+func cause(err error) slog.Attr {
+	if err == nil {
+		return slog.Attr{}
+	}
+	return slog.String("cause", err.Error())
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/narumq/naru/config"
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/host"
+	"github.com/narumq/naru/core/store/memstore"
+	"github.com/narumq/naru/core/store/pebblestore"
+	"github.com/narumq/naru/core/transport"
+	"github.com/narumq/naru/plugins/authfile"
+	"github.com/narumq/naru/protocols/mqtt"
+)
+
+// A node is a whole broker: the one place where concrete types meet.
+type node struct {
+	cfg *config.Config
+	log *slog.Logger
+
+	store interface {
+		core.Shard
+		Close() error
+	}
+	bus  *core.Bus
+	srv  *transport.Server
+	auth *authfile.Auth
+	mqtt *mqtt.Adapter
+	host *host.Host
+
+	closing sync.Once
+	closed  error
+}
+
+func newNode(cfg *config.Config, log *slog.Logger) *node { return &node{cfg: cfg, log: log} }
+
+// start brings the node up. After an error close must be called as well.
+func (n *node) start(ctx context.Context) (err error) {
+	began := time.Now()
+	n.log.Info("naru", "version", version, "data", n.where(), "acknowledged_means", n.promise())
+	if n.auth, err = authfile.New(n.cfg.Auth); err != nil {
+		return err
+	}
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	if n.bus, err = core.Open(n.busOptions()); err != nil {
+		return fmt.Errorf("open bus: %w", err)
+	}
+	if err := n.declare(); err != nil {
+		return err
+	}
+	if n.srv, err = transport.NewServer(n.bus, n.cfg.Transport, n.log); err != nil {
+		return err
+	}
+	// The list of what is compiled in, in the order of start.
+	plugins := []host.Plugin{connections{n.srv}}
+	if n.cfg.MQTT.Enabled {
+		n.mqtt = mqtt.New(n.bus, n.srv, n.cfg.MQTT, version, n.log)
+		plugins = append(plugins, n.mqtt)
+	}
+	n.host = host.New(n.log, plugins...)
+	if err := n.host.Start(ctx); err != nil {
+		return err
+	}
+	if n.mqtt != nil {
+		for _, a := range n.mqtt.Addrs() {
+			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a))
+		}
+	}
+	n.log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// connections is the transport as a plugin: the first to start and the last to
+// stop, when the adapters want no more of it.
+type connections struct{ srv *transport.Server }
+
+func (connections) Name() string                     { return "transport" }
+func (connections) Start(context.Context) error      { return nil }
+func (c connections) Stop(ctx context.Context) error { return c.srv.Close(ctx) }
+
+// openStore opens the store, in memory if the configuration says so.
+func (n *node) openStore() error {
+	if n.cfg.Store.Engine == "memory" {
+		n.store = memstore.New()
+		return nil
+	}
+	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	s, err := pebblestore.Open(filepath.Join(n.cfg.DataDir, "store"), pebblestore.Options{
+		Sync: n.cfg.Store.Sync, Interval: n.cfg.Store.SyncInterval,
+		CacheSize: n.cfg.Store.Cache, MemTableSize: n.cfg.Store.MemTable,
+		Logger: n.log.With("part", "store"), Fail: n.die,
+	})
+	if err != nil {
+		return err
+	}
+	n.store = s
+	return nil
+}
+
+func (n *node) busOptions() core.Options {
+	o := core.Options{
+		Config: n.cfg.Bus, Shards: []core.Shard{n.store}, Authenticator: n.auth, Authorizer: n.auth,
+		Listeners: []core.Listener{logEvents(n.log)}, Fail: n.die,
+	}
+	for _, v := range n.cfg.VHosts {
+		o.VHosts = append(o.VHosts, v.Name)
+	}
+	if n.cfg.Store.Engine != "memory" {
+		o.FreeSpace = n.freeSpace
+	}
+	return o
+}
+
+// die ends the process: the store has failed, and whatever is acknowledged from
+// now on could be lost.
+func (n *node) die(err error) {
+	n.log.Error("cannot go on: nothing can be made durable any more", "err", err)
+	os.Exit(3)
+}
+
+func (n *node) freeSpace() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(n.cfg.DataDir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// declare makes the queues of the configuration.
+func (n *node) declare() error {
+	t := n.bus.NewTurn()
+	defer t.End()
+	for _, v := range n.cfg.VHosts {
+		vh := n.bus.VHost(v.Name)
+		for _, q := range v.Queues {
+			limits := core.QueueLimits{MaxLength: q.MaxLength, MaxBytes: q.MaxBytes}
+			if q.Overflow == "reject-publish" {
+				limits.Overflow = core.RejectPublish
+			}
+			queue, err := vh.DeclareQueue(t, q.Name, core.QueueOptions{Durable: q.Durable, Limits: limits})
+			if err != nil {
+				return fmt.Errorf("vhost %q: %w", v.Name, err)
+			}
+			for _, b := range q.Bindings {
+				syntax := core.SyntaxMQTT
+				if b.Syntax == "amqp" {
+					syntax = core.SyntaxAMQP
+				}
+				if err := vh.BindQueue(t, queue, b.Exchange, b.Key, syntax); err != nil {
+					return fmt.Errorf("vhost %q, queue %q: %w", v.Name, q.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// close stops the node, within ctx as far as clients are concerned. It may be
+// called more than once.
+func (n *node) close(ctx context.Context) error {
+	n.closing.Do(func() {
+		var errs []error
+		if n.host != nil {
+			errs = append(errs, n.host.Stop(ctx))
+		} else if n.srv != nil {
+			errs = append(errs, n.srv.Close(ctx))
+		}
+		if n.bus != nil {
+			errs = append(errs, n.bus.Close())
+		}
+		if n.store != nil {
+			errs = append(errs, n.store.Close())
+		}
+		n.closed = errors.Join(errs...)
+	})
+	return n.closed
+}
+
+// where and promise are what the first line of the log says.
+func (n *node) where() string {
+	if n.cfg.Store.Engine == "memory" {
+		return "in memory, gone with this process"
+	}
+	if dir, err := filepath.Abs(n.cfg.DataDir); err == nil {
+		return dir
+	}
+	return n.cfg.DataDir
+}
+
+func (n *node) promise() string {
+	switch {
+	case n.cfg.Store.Engine == "memory":
+		return "in memory"
+	case n.cfg.Store.Sync == "interval":
+		return fmt.Sprintf("on disk within %v", n.cfg.Store.SyncInterval)
+	case n.cfg.Store.Sync == "os":
+		return "handed to the operating system"
+	}
+	return "on disk (fsync)"
+}
+
+// openTo says who can use a listener.
+func (n *node) openTo(a net.Addr) string {
+	where := "every address that reaches it"
+	if ap, err := netip.ParseAddrPort(a.String()); err == nil && ap.Addr().IsLoopback() {
+		where = "this machine only"
+	}
+	return where + "; " + n.auth.Summary()
+}
