@@ -76,6 +76,13 @@ type Authorizer interface {
 	Authorize(ctx context.Context, id *Identity, r Right) (allowed bool, err error)
 }
 
+// Unrestricting is an optional ability of an Authorizer: to say that it allows
+// everything to everybody who has been let in, so that nothing need be asked.
+// The bus asks at the start and whenever rights are revoked.
+type Unrestricting interface {
+	Unrestricted() bool
+}
+
 // An Interceptor sees every message between authorisation and routing and may
 // change it or refuse it by an error. It may block and is then called outside
 // Feed; one that implements Inline is called in place.

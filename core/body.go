@@ -47,11 +47,15 @@ func (b *body) unref(p *part) {
 	}
 }
 
-// A sharedBody is a payload on its way to several durable queues: the entries
-// are added first, then the body is written beside them in the same batch.
+// A sharedBody is a payload on its way to durable queues: the entries are added
+// first, then what is not written yet of the body, beside them in the same
+// batch.
 type sharedBody struct {
 	body
-	list []byte // queue and ordinal of each entry
+	list    []byte // queue and ordinal of each entry
+	chunks  uint32 // written so far
+	written int    // bytes of payload in them
+	early   bool   // begun before the message was complete
 }
 
 func (s *shard) newSharedBody() *sharedBody {
@@ -76,18 +80,114 @@ func (sb *sharedBody) write(t *Turn, payload []byte) {
 	if len(sb.list) == 0 {
 		return
 	}
-	p := t.part(sb.shard)
-	p.batch.Set(bodyKey(sb.id, 0), sb.list)
-	for i := uint32(1); len(payload) > 0; i++ {
-		n := min(len(payload), bodyChunk)
-		p.batch.Set(bodyKey(sb.id, i), payload[:n])
-		payload = payload[n:]
-	}
+	t.part(sb.shard).batch.Set(bodyKey(sb.id, 0), sb.list)
 	sb.list = nil
+	for sb.written < len(payload) {
+		sb.chunk(t, payload[sb.written:min(len(payload), sb.written+bodyChunk)])
+	}
+	if sb.early {
+		// The list is not to be seen before the commit, and what has none would
+		// be swept.
+		s := sb.shard
+		t.following().then(sb.id, func(*Turn) { s.setBuilding(sb.id, false) })
+	}
 }
 
-// loadBody reads the payload of a message whose body is stored apart.
-func (s *shard) loadBody(m *Message) error {
+// chunk writes the next bytes of the payload.
+func (sb *sharedBody) chunk(t *Turn, b []byte) {
+	sb.chunks++
+	sb.written += len(b)
+	t.promise(sb.shard).batch.Set(bodyKey(sb.id, sb.chunks), b)
+}
+
+// A BodyWriter stores the payload of a large message while it is still
+// arriving, so that its commit is spread over the time it takes to arrive and
+// does not stand in the way of others.
+type BodyWriter struct {
+	bodies []*sharedBody // by shard; nil where nothing durable is led to
+}
+
+// StoreBody begins to store a large message of which only the address, QoS and
+// the like are known. It asks for the right to publish as Publish does, and
+// returns nil if no durable queue is led to now.
+func (p *Publisher) StoreBody(t *Turn, m *Message) (*BodyWriter, Wait, error) {
+	if !p.internal && t.bus.alarms.active.Load() != 0 {
+		return nil, t.bus.alarms.wait, nil
+	}
+	r, wait, err := p.route(t, m)
+	if wait != nil || err != nil || len(t.bus.interceptors) > 0 { // who may change the payload
+		return nil, wait, err
+	}
+	var w *BodyWriter
+	for i := range r.targets {
+		s := r.targets[i].q.sh
+		if !r.targets[i].storesApart() || w != nil && w.bodies[s.index] != nil {
+			continue
+		}
+		if w == nil {
+			w = &BodyWriter{bodies: make([]*sharedBody, len(t.bus.shards))}
+		}
+		sb := s.newSharedBody()
+		sb.early = true
+		s.setBuilding(sb.id, true)
+		w.bodies[s.index] = sb
+	}
+	return w, nil, nil
+}
+
+// ChunkSize is how many bytes of payload are worth a call of Write.
+const ChunkSize = bodyChunk
+
+// Write stores what has arrived, in whole chunks. payload is all there is so
+// far. It returns how many bytes it has stored now.
+func (w *BodyWriter) Write(t *Turn, payload []byte) (stored int) {
+	for _, sb := range w.bodies {
+		for sb != nil && len(payload)-sb.written >= bodyChunk {
+			sb.chunk(t, payload[sb.written:sb.written+bodyChunk])
+			stored += bodyChunk
+		}
+	}
+	return stored
+}
+
+// of returns the body that has been begun in a shard, nil if there is none.
+func (w *BodyWriter) of(s *shard) *sharedBody {
+	if w == nil {
+		return nil
+	}
+	return w.bodies[s.index]
+}
+
+// abortUnused removes what has been stored for queues that are gone, or that
+// refused the message.
+func (w *BodyWriter) abortUnused(t *Turn) {
+	if w == nil {
+		return
+	}
+	for i, sb := range w.bodies {
+		if sb != nil && sb.refs.Load() > 0 {
+			w.bodies[i] = nil
+		}
+	}
+	w.Abort(t)
+}
+
+// Abort removes what has been stored of a message that will not be complete, or
+// was not published after all.
+func (w *BodyWriter) Abort(t *Turn) {
+	for _, sb := range w.bodies {
+		if sb == nil {
+			continue
+		}
+		t.part(sb.shard).batch.DeleteRange(idKey(keyBody, sb.id), idKey(keyBody, sb.id+1))
+		sb.shard.setBuilding(sb.id, false)
+	}
+}
+
+// loadBody reads the payload of an entry whose body is stored apart. It returns
+// errRecord if there is not what the entry says.
+func (s *shard) loadBody(e *entry) error {
+	m := e.msg
 	if m == nil || m.body == nil || m.Payload != nil {
 		return nil
 	}
@@ -98,6 +198,9 @@ func (s *shard) loadBody(m *Message) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read body %d: %w", m.body.id, err)
+	}
+	if len(payload) != int(e.size) {
+		return fmt.Errorf("%w: body %d has %d bytes of %d", errRecord, m.body.id, len(payload), e.size)
 	}
 	m.Payload = payload
 	return nil
@@ -144,6 +247,19 @@ func (s *shard) sweepBodies(t *Turn) error {
 			}
 		}
 	}
+}
+
+func (s *shard) setBuilding(id uint64, on bool) {
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	if !on {
+		delete(s.bodies.building, id)
+		return
+	}
+	if s.bodies.building == nil {
+		s.bodies.building = make(map[uint64]struct{})
+	}
+	s.bodies.building[id] = struct{}{}
 }
 
 func (s *shard) isBuilding(id uint64) bool {

@@ -69,6 +69,7 @@ type Bus struct {
 	workers         []*worker
 	authorizer      Authorizer
 	authorizeInline bool
+	unrestricted    atomic.Bool // the authorizer allows everything
 	interceptors    []Interceptor
 	interceptInline bool
 	listeners       []Listener
@@ -110,6 +111,7 @@ func Open(o Options) (*Bus, error) {
 		vhosts: make(map[string]*VHost),
 	}
 	_, b.authorizeInline = o.Authorizer.(Inline)
+	b.unrestricted.Store(isUnrestricted(o.Authorizer))
 	b.interceptInline = true
 	for _, i := range o.Interceptors {
 		if _, ok := i.(Inline); !ok {

@@ -29,6 +29,8 @@ type Message struct {
 	Owned     bool
 	Published int64 // unix milliseconds, set by Publish
 	Expires   int64 // unix milliseconds, 0: never
+	// Stored is what has been stored of a large payload while it arrived, or nil.
+	Stored *BodyWriter
 
 	kept *Message // the kept copy of a borrowed message, once there is one
 	refs int32    // atomic: entries in memory that refer to a kept message

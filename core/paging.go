@@ -1,6 +1,9 @@
 package core
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 const (
 	// A fill reads this many entries or bytes from the gap at a time.
@@ -163,13 +166,18 @@ func (q *Queue) fill(t *Turn, lo, hi uint64, gen uint32, maxEntries, maxSize int
 		}
 		e.flags |= flagStored
 		loaded = append(loaded, e)
-		size += len(v)
+		size += max(len(v), int(e.size))
 		return true
 	})
 	if err == nil {
 		// Shared bodies are read outside the scan.
 		for i := range loaded {
-			if err = q.sh.loadBody(loaded[i].msg); err != nil {
+			err = q.sh.loadBody(&loaded[i])
+			if errors.Is(err, errRecord) {
+				bad, err = fmt.Errorf("entry %d: %w", loaded[i].ord, err), nil
+				loaded[i].msg = nil // told, and left out
+			}
+			if err != nil {
 				break
 			}
 		}
@@ -193,11 +201,11 @@ func (q *Queue) fill(t *Turn, lo, hi uint64, gen uint32, maxEntries, maxSize int
 		if e.flags&flagDurable == 0 && e.ord < q.disk.bootNext {
 			continue // spilled in a former life: transient messages do not survive
 		}
+		if e.msg == nil && e.state == entryReady {
+			continue // damaged
+		}
 		if e.msg != nil {
 			e.msg.hold(t.bus)
-		}
-		if e.state == entryReceived {
-			e.cons = nil
 		}
 		q.far.gap.n--
 		q.far.gap.bytes -= int64(e.size)

@@ -74,6 +74,7 @@ func (r *route) distribute(t *Turn, m *Message) error {
 			sb.write(t, m.Payload)
 		}
 	}
+	m.Stored.abortUnused(t)
 	return failed
 }
 
@@ -88,7 +89,7 @@ func (r *route) bodies(t *Turn, m *Message) []*sharedBody {
 		n := 0
 		for i := range r.targets {
 			tg := &r.targets[i]
-			if tg.q.sh == s && !tg.q.diskless.Load() && (tg.qos > AtMostOnce || tg.q.kind == KindNamed) {
+			if tg.q.sh == s && tg.storesApart() {
 				n++
 				if n > 1 {
 					break
@@ -99,7 +100,10 @@ func (r *route) bodies(t *Turn, m *Message) []*sharedBody {
 			if apart == nil {
 				apart = make([]*sharedBody, len(t.bus.shards))
 			}
-			sb := s.newSharedBody()
+			sb := m.Stored.of(s)
+			if sb == nil {
+				sb = s.newSharedBody()
+			}
 			k := m.keep()
 			sb.body.next = k.body
 			k.body = &sb.body
@@ -107,6 +111,11 @@ func (r *route) bodies(t *Turn, m *Message) []*sharedBody {
 		}
 	}
 	return apart
+}
+
+// storesApart says whether the target keeps persistent messages on disk.
+func (tg *target) storesApart() bool {
+	return !tg.q.diskless.Load() && (tg.qos > AtMostOnce || tg.q.kind == KindNamed)
 }
 
 // sendDirect sends a QoS 0 message to the connection of a session, or to a live

@@ -260,7 +260,7 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 	if len(q.consumers) != 1 || q.count-1 != q.unsettled {
 		return false
 	}
-	if q.kind == KindGroup && t.bus.authorizer != nil {
+	if q.kind == KindGroup && !t.bus.unrestricted.Load() {
 		return false // each member's rights are asked for
 	}
 	c := q.consumers[0]

@@ -288,6 +288,7 @@ func (q *Queue) decodeEntry(ord uint64, v []byte) (entry, error) {
 		e.expires = int64(r.uint())
 		id, size := r.uint(), r.uint()
 		e.msg = r.message(q.vh)
+		e.msg.Payload = nil // see loadBody
 		e.msg.body = &body{shard: q.sh, id: id, foreign: true}
 		e.flags |= flagBody
 		e.size = uint32(size)

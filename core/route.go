@@ -131,7 +131,7 @@ func (x *Exchange) resolve(t *Turn, m *Message, epoch uint64) (*route, Wait) {
 	}
 	x.mu.RUnlock()
 	r.targets = c.targets
-	if t.bus.authorizer != nil {
+	if !t.bus.unrestricted.Load() {
 		if w := r.filter(t.bus, m); w != nil {
 			return nil, w
 		}

@@ -304,6 +304,7 @@ func (s *Session) PublishOnce(t *Turn, p *Publisher, m *Message, id uint16, limi
 		} else if c != nil {
 			s.inbound[id] = nil
 		}
+		m.Stored.abortUnused(t) // nothing has taken it
 		return nil, nil
 	}
 	if len(s.inbound) >= limit {
@@ -323,6 +324,12 @@ func (s *Session) PublishOnce(t *Turn, p *Publisher, m *Message, id uint16, limi
 	t.promise(s.queue.sh).batch.Set(inboundKey(s.queue.id, id), nil)
 	s.inbound[id] = t.following()
 	return nil, nil
+}
+
+// Knows says whether a QoS 2 id of the client is not released yet.
+func (s *Session) Knows(id uint16) bool {
+	_, known := s.inbound[id]
+	return known
 }
 
 // Release forgets an inbound QoS 2 id. The reply of the turn waits until that

@@ -76,7 +76,7 @@ func (t *Turn) Message() *Message {
 	m := &t.msg
 	m.Exchange, m.Topic, m.Payload = nil, nil, nil
 	m.Syntax, m.QoS, m.Retain, m.Persistent, m.Owned = 0, 0, false, false, false
-	m.Published, m.Expires, m.kept, m.body = 0, 0, nil, nil
+	m.Published, m.Expires, m.kept, m.body, m.Stored = 0, 0, nil, nil, nil
 	return m
 }
 

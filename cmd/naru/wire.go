@@ -65,7 +65,7 @@ func (n *node) start(ctx context.Context) (err error) {
 		return err
 	}
 	// The list of what is compiled in, in the order of start.
-	plugins := []host.Plugin{connections{n.srv}}
+	plugins := []host.Plugin{connections{n.srv}, &memory{traffic: n.srv.Traffic}}
 	if n.cfg.MQTT.Enabled {
 		n.mqtt = mqtt.New(n.bus, n.srv, n.cfg.MQTT, version, n.log)
 		plugins = append(plugins, n.mqtt)

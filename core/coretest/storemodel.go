@@ -20,13 +20,13 @@ func (m Model) Apply(r *rand.Rand, b core.Batch, n int) {
 	for range n {
 		k := m.key(r)
 		switch p := r.IntN(100); {
-		case p < 65:
+		case p < 70:
 			v := fmt.Sprintf("%x", noise(r.IntN(40)*8, r.Uint64()))
 			m[k] = v
 			if b != nil {
 				b.Set([]byte(k), []byte(v))
 			}
-		case p < 85:
+		case p < 97:
 			delete(m, k)
 			if b != nil {
 				b.Delete([]byte(k))

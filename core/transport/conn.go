@@ -36,6 +36,10 @@ type Result struct {
 	// Need is the length, from the first byte not consumed, without which
 	// feeding again is in vain; 0 is any more.
 	Need int
+	// Whole is the length of the packet that is being read, 0: not known.
+	Whole int
+	// Held is the number of bytes, not consumed, that wait for a commit.
+	Held int
 	// Wait is what must happen before feeding goes on.
 	Wait core.Wait
 	// End closes the connection, when what is in the outbox has gone out.
@@ -54,8 +58,9 @@ type Conn struct {
 	started int64 // of the server's clock
 
 	// in-half: owned by whoever feeds
-	pend      []byte // read and not consumed
-	need      int
+	pend      []byte        // read and not consumed
+	need      int           // bytes without which feeding is in vain
+	whole     int           // bytes of the packet that is being read
 	limit     int32         // bytes of a packet that may be buffered, 0: as many as the handler needs
 	silence   time.Duration // longest pause between reads, 0: any
 	lastRead  int64         // nanoseconds of the server's clock
@@ -128,33 +133,32 @@ func (c *Conn) drained(t *core.Turn) {
 // process feeds data, which begins with what was left over. It is called with
 // everything read so far and keeps what is not consumed.
 func (c *Conn) process(t *core.Turn, data []byte) {
-	for len(data) > 0 && !c.waiting && !c.ended {
-		if len(data) < c.need {
-			break
-		}
+	for len(data) > 0 && len(data) >= c.need && !c.waiting && !c.ended {
 		if cause := c.kick.Load(); cause != nil {
 			c.end(t, *cause)
 			return
 		}
 		c.gate.Begin(t)
 		r := c.handler.Feed(t, data)
-		c.gate.EndFeed(t, r.Consumed)
+		c.gate.EndFeed(t, r.Consumed+r.Held)
 		data = data[r.Consumed:]
-		c.need = r.Need
-		switch {
-		case r.End:
+		c.need, c.whole = r.Need, max(r.Need, r.Whole)
+		if r.End {
 			c.end(t, r.Cause)
 			return
-		case r.Wait != nil:
-			c.wait(r.Wait)
-		case c.limit > 0 && max(c.need, len(data)) > int(c.limit) && r.Consumed == 0:
-			c.end(t, fmt.Errorf("%w: %d bytes before login, limit %d", core.ErrTooLarge, max(c.need, len(data)), c.limit))
-			return
-		case r.Consumed == 0:
-			c.keep(data)
+		}
+		if first := max(c.whole, len(data)); c.limit > 0 && r.Consumed == 0 && first > int(c.limit) {
+			c.end(t, fmt.Errorf("%w: %d bytes before login, limit %d", core.ErrTooLarge, first, c.limit))
 			return
 		}
+		if r.Wait != nil {
+			c.wait(r.Wait)
+			break
+		}
 		c.hold(t)
+		if r.Consumed == 0 {
+			break
+		}
 		if t.Full() {
 			t.Flush()
 		}
@@ -262,16 +266,17 @@ const ownBuffer = 32 << 10
 // readBuffer returns where to read to: behind what is left over, if a large
 // packet is being read; otherwise shared.
 func (c *Conn) readBuffer(shared []byte) []byte {
-	if c.need <= ownBuffer || len(c.pend) == 0 || len(c.pend) >= c.need {
+	if c.whole <= ownBuffer || len(c.pend) == 0 || len(c.pend) >= c.whole {
 		return shared
 	}
-	if cap(c.pend)-len(c.pend) < min(smallBuffer, c.need-len(c.pend)) {
-		grown := make([]byte, len(c.pend), min(c.need, max(2*len(c.pend), bigBuffer)))
+	if cap(c.pend)-len(c.pend) < min(smallBuffer, c.whole-len(c.pend)) {
+		// Memory grows with what arrives and not with what is announced.
+		grown := make([]byte, len(c.pend), min(c.whole, max(2*len(c.pend), bigBuffer)))
 		copy(grown, c.pend)
 		c.pend = grown
 	}
 	c.owned = true
-	return c.pend[len(c.pend):min(cap(c.pend), c.need)]
+	return c.pend[len(c.pend):min(cap(c.pend), c.whole)]
 }
 
 // received takes what has been read into buf, which readBuffer gave.

@@ -192,7 +192,7 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 
 		o.mu.Lock()
 		o.size -= n
-		o.written += uint64(n)
+		o.conn.srv.sent.Add(uint64(n))
 		if rest := consume(w.chunks, n); len(rest) > 0 {
 			o.sealed = append(append([]chunk(nil), rest...), o.sealed...)
 		}

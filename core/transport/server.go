@@ -163,7 +163,6 @@ func (s *Server) newConn(peer netip.AddrPort, sock socket, run runner) *Conn {
 
 // left is called once for every connection, when its socket is let go.
 func (s *Server) left(c *Conn) {
-	s.sent.Add(c.out.written)
 	s.open.Add(-1)
 	c.run.arm(c, -1)
 	c.run.leave(c)

@@ -42,6 +42,21 @@ func (a *Auth) Authorize(_ context.Context, id *core.Identity, r core.Right) (bo
 	return false, nil
 }
 
+// Unrestricted says that nobody who has been let in needs to be asked about:
+// there is no rule, and since the start nobody can have lost a right.
+func (a *Auth) Unrestricted() bool {
+	p := a.policy.Load()
+	if p != a.first || len(p.common.deny) > 0 || p.anonymous != nil && !p.anonymous.all {
+		return false
+	}
+	for _, u := range p.users {
+		if !u.all {
+			return false
+		}
+	}
+	return true
+}
+
 // Inline says that Authorize may be called from Feed.
 func (a *Auth) Inline() {}
 

@@ -17,6 +17,7 @@ import (
 // safe for concurrent use.
 type Auth struct {
 	policy atomic.Pointer[policy]
+	first  *policy
 
 	// slots bounds the password hashes under way to the number of cores. More
 	// would not be faster, and each takes as much memory as its hash says: a
@@ -50,6 +51,7 @@ func New(c Config) (*Auth, error) {
 	a := &Auth{slots: make(chan struct{}, min(runtime.GOMAXPROCS(0), runtime.NumCPU()))}
 	rand.Read(a.key[:]) // never fails
 	a.policy.Store(p)
+	a.first = p
 	return a, nil
 }
 

@@ -27,6 +27,7 @@ type conn struct {
 	pub     core.Publisher
 	session *core.Session // set once; read by the out-half after the start
 	running bool          // the session has started, as far as Feed has seen
+	large   *large        // the PUBLISH that is arriving, if it is a large one
 
 	// start orders what runs when CONNACK has left against the end of the
 	// connection, which may come first.
@@ -53,16 +54,16 @@ func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 		if err != nil {
 			return c.end(r, err)
 		}
-		total := h.Total()
-		if len(rest) < total {
-			r.Need = total
-			break
-		}
 		if !c.running && c.level != 0 {
 			if c.running = c.isStarted(); !c.running {
 				r.Wait = c.waitForStart()
 				return r
 			}
+		}
+		total := h.Total()
+		if len(rest) < total {
+			c.await(t, h, rest, &r)
+			break
 		}
 		t.Stats.PacketsIn++
 		wait, err := c.handle(t, h, rest[h.Size:total])
@@ -207,6 +208,7 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 		c.closedEarly(t, cause)
 		return
 	}
+	c.large.abort(t)
 	c.session.Close(t, cause == nil)
 	c.a.left()
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})

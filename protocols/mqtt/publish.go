@@ -16,6 +16,9 @@ func (c *conn) publish(t *core.Turn, flags byte, body []byte) (wait core.Wait, e
 		return nil, malformed(packet.PUBLISH, err)
 	}
 	m := c.message(t, &p)
+	if c.large != nil {
+		m.Stored = c.large.body
+	}
 	if p.QoS == 2 {
 		wait, err = c.session.PublishOnce(t, &c.pub, m, p.ID, c.a.cfg.MaxInboundQoS2)
 	} else {
@@ -24,6 +27,8 @@ func (c *conn) publish(t *core.Turn, flags byte, body []byte) (wait core.Wait, e
 	if wait != nil {
 		return wait, nil
 	}
+	c.large.published(t, err)
+	c.large = nil
 	if err != nil {
 		acknowledge, err := c.refused(t, &p, err)
 		if !acknowledge || err != nil {

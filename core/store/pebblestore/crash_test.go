@@ -75,12 +75,14 @@ func crashLife(t *testing.T, seed uint64, sync string) {
 		if sync != SyncAlways {
 			told = 0
 		}
+		w.mu.Lock() // the others may rest: they have been cut off
 		opt.FS = crashed
 		n := model.check(t, r, opt, told, begun)
 		if r.IntN(3) == 0 && !t.Failed() { // and again, soon after the restart
 			opt.FS = crashed.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(101), RNG: r})
 			model.check(t, r, opt, n, n)
 		}
+		w.mu.Unlock()
 	}
 	close(w.stop)
 	w.wg.Wait()
