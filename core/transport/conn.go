@@ -59,8 +59,8 @@ type Conn struct {
 
 	// in-half: owned by whoever feeds
 	pend      []byte        // read and not consumed
-	need      int           // bytes without which feeding is in vain
-	whole     int           // bytes of the packet that is being read
+	need      int32         // bytes without which feeding is in vain
+	whole     int32         // bytes of the packet that is being read
 	limit     int32         // bytes of a packet that may be buffered, 0: as many as the handler needs
 	silence   time.Duration // longest pause between reads, 0: any
 	lastRead  int64         // nanoseconds of the server's clock
@@ -133,7 +133,7 @@ func (c *Conn) drained(t *core.Turn) {
 // process feeds data, which begins with what was left over. It is called with
 // everything read so far and keeps what is not consumed.
 func (c *Conn) process(t *core.Turn, data []byte) {
-	for len(data) > 0 && len(data) >= c.need && !c.waiting && !c.ended {
+	for len(data) > 0 && len(data) >= int(c.need) && !c.waiting && !c.ended {
 		if cause := c.kick.Load(); cause != nil {
 			c.end(t, *cause)
 			return
@@ -142,12 +142,12 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 		r := c.handler.Feed(t, data)
 		c.gate.EndFeed(t, r.Consumed+r.Held)
 		data = data[r.Consumed:]
-		c.need, c.whole = r.Need, max(r.Need, r.Whole)
+		c.need, c.whole = int32(r.Need), int32(max(r.Need, r.Whole))
 		if r.End {
 			c.end(t, r.Cause)
 			return
 		}
-		if first := max(c.whole, len(data)); c.limit > 0 && r.Consumed == 0 && first > int(c.limit) {
+		if first := max(int(c.whole), len(data)); c.limit > 0 && r.Consumed == 0 && first > int(c.limit) {
 			c.end(t, fmt.Errorf("%w: %d bytes before login, limit %d", core.ErrTooLarge, first, c.limit))
 			return
 		}
@@ -266,17 +266,18 @@ const ownBuffer = 32 << 10
 // readBuffer returns where to read to: behind what is left over, if a large
 // packet is being read; otherwise shared.
 func (c *Conn) readBuffer(shared []byte) []byte {
-	if c.whole <= ownBuffer || len(c.pend) == 0 || len(c.pend) >= c.whole {
+	whole := int(c.whole)
+	if whole <= ownBuffer || len(c.pend) == 0 || len(c.pend) >= whole {
 		return shared
 	}
-	if cap(c.pend)-len(c.pend) < min(smallBuffer, c.whole-len(c.pend)) {
+	if cap(c.pend)-len(c.pend) < min(smallBuffer, whole-len(c.pend)) {
 		// Memory grows with what arrives and not with what is announced.
-		grown := make([]byte, len(c.pend), min(c.whole, max(2*len(c.pend), bigBuffer)))
+		grown := make([]byte, len(c.pend), min(whole, max(2*len(c.pend), bigBuffer)))
 		copy(grown, c.pend)
 		c.pend = grown
 	}
 	c.owned = true
-	return c.pend[len(c.pend):min(cap(c.pend), c.whole)]
+	return c.pend[len(c.pend):min(cap(c.pend), whole)]
 }
 
 // received takes what has been read into buf, which readBuffer gave.
