@@ -33,6 +33,7 @@ type segment struct {
 	gate   *Gate
 	buf    []byte
 	afters []func(*Turn)
+	opened int64 // unix milliseconds
 	cost   int32
 	done   bool
 }
@@ -73,7 +74,7 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 		return
 	}
 	s := segments.Get().(*segment)
-	s.gate, s.done = g, !durable
+	s.gate, s.done, s.opened = g, !durable, t.Now
 	s.buf = append(s.buf[:0], t.replies...)
 	s.afters = append(s.afters[:0], t.afters...)
 	t.replies = t.replies[:0]
@@ -102,6 +103,15 @@ func (g *Gate) Held() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return int(g.mu.held)
+}
+
+// Stalled says that the oldest replies wait for the disk for more than a
+// second. What tells the client that the connection lives need not wait behind
+// them.
+func (g *Gate) Stalled(t *Turn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.mu.segs) > 0 && t.Now-g.mu.segs[0].opened > 1000
 }
 
 // WhenBelow has wake called once when no more than mark bytes are held. It

@@ -94,6 +94,9 @@ type runner interface {
 // Out returns the outbox.
 func (c *Conn) Out() *Outbox { return &c.out }
 
+// Gate returns what holds the replies of the connection back.
+func (c *Conn) Gate() *core.Gate { return &c.gate }
+
 // Peer returns the address of the peer.
 func (c *Conn) Peer() netip.AddrPort { return c.peer }
 
@@ -138,6 +141,9 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 			c.end(t, *cause)
 			return
 		}
+		if t.Full() { // of what others have set in motion; Feed would do nothing
+			t.Flush()
+		}
 		c.gate.Begin(t)
 		r := c.handler.Feed(t, data)
 		c.gate.EndFeed(t, r.Consumed+r.Held)
@@ -158,9 +164,6 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 		c.hold(t)
 		if r.Consumed == 0 {
 			break
-		}
-		if t.Full() {
-			t.Flush()
 		}
 	}
 	c.keep(data)
@@ -184,14 +187,9 @@ func (c *Conn) hold(t *core.Turn) {
 			return
 		}
 	}
-	if c.out.Waiting() > c.srv.cfg.OutboxSize {
+	if c.out.unread() {
 		t.Flush()
-		c.out.mu.Lock()
-		if c.out.size > c.srv.cfg.OutboxSize && !c.out.dead {
-			c.out.refused = true
-			c.waiting = true
-		}
-		c.out.mu.Unlock()
+		c.waiting = c.out.refuseUnread()
 	}
 }
 

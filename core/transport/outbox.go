@@ -33,6 +33,7 @@ type Outbox struct {
 	sealed   []chunk    // full buffers, oldest first
 	buf      []byte     // being filled
 	size     int        // bytes in all, with those being written
+	replies  int32      // bytes of replies appended since nothing waited
 	touched  bool       // in the list of a turn that will flush
 	writing  bool       // somebody writes, with the lock let go
 	blocked  bool       // the socket has no room
@@ -135,14 +136,29 @@ func (o *Outbox) AppendReply(t *core.Turn, b []byte) {
 	if o.dead || o.closing {
 		return
 	}
+	o.replies += int32(len(b))
 	o.End(t, append(o.Begin(len(b)), b...))
 }
 
-// Waiting returns the bytes that wait for the client.
-func (o *Outbox) Waiting() int {
+// unread says whether the client leaves more replies unread than it should.
+// Deliveries do not count: a client may well write for a while before it reads.
+func (o *Outbox) unread() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.size
+	return o.unreadLocked()
+}
+
+func (o *Outbox) unreadLocked() bool {
+	return int(o.replies) > o.conn.srv.cfg.OutboxSize && !o.dead
+}
+
+// refuseUnread is unread, and has the handler told when there is room.
+func (o *Outbox) refuseUnread() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	unread := o.unreadLocked()
+	o.refused = o.refused || unread
+	return unread
 }
 
 // Flush writes without blocking. Only one goroutine writes at a time; what is
@@ -195,6 +211,9 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 		o.conn.srv.sent.Add(uint64(n))
 		if rest := consume(w.chunks, n); len(rest) > 0 {
 			o.sealed = append(append([]chunk(nil), rest...), o.sealed...)
+		}
+		if o.size == 0 {
+			o.replies = 0
 		}
 		if err != nil && !errors.Is(err, errAgain) {
 			failed = err

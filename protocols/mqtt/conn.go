@@ -14,6 +14,8 @@ import (
 // errGoodbye is what DISCONNECT returns: the end, without a cause.
 var errGoodbye = errors.New("goodbye")
 
+var pingresp = packet.AppendPingresp(nil)
+
 // A conn is one client's connection.
 type conn struct {
 	a        *Adapter
@@ -126,7 +128,14 @@ func (c *conn) handle(t *core.Turn, h packet.Header, body []byte) (core.Wait, er
 		if len(body) != 0 {
 			return nil, malformed(h.Type, packet.ErrLong)
 		}
-		c.reply(t, packet.AppendPingresp) // [MQTT-3.12.4-1]
+		// [MQTT-3.12.4-1] A disk that stalls is no reason for the client to give
+		// the connection up.
+		if c.tc.Gate().Stalled(t) {
+			t.Stats.PacketsOut++
+			c.tc.Out().AppendReply(t, pingresp)
+		} else {
+			c.reply(t, packet.AppendPingresp)
+		}
 		return nil, nil
 	case packet.DISCONNECT:
 		if len(body) != 0 {
