@@ -101,7 +101,7 @@ func TestFaultDelay(t *testing.T) {
 		if l.f.Pending() == 0 {
 			t.Error("nothing is pending while two commits wait")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		l.check(t, "a <nil>")
 		time.Sleep(10 * time.Millisecond)
 		l.check(t, "b <nil>", "c <nil>")

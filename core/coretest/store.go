@@ -358,6 +358,7 @@ func testDoneOrder(t *testing.T, s core.Shard) {
 // hold locks that done takes.
 func testDoneElsewhere(t *testing.T, s core.Shard) {
 	var mu sync.Mutex
+	called := 0
 	done := make(chan error, 1)
 	mu.Lock()
 	for range 100 {
@@ -365,12 +366,18 @@ func testDoneElsewhere(t *testing.T, s core.Shard) {
 		set(b, "k")
 		s.Commit(b, func(error) {
 			mu.Lock()
-			mu.Unlock() //nolint:staticcheck // to have taken it is the point
+			defer mu.Unlock()
+			called++
 		})
 	}
 	s.Commit(s.NewBatch(), func(err error) { done <- err })
 	mu.Unlock()
 	await(t, done)
+	mu.Lock()
+	defer mu.Unlock()
+	if called != 100 {
+		t.Errorf("%d of 100 dones were called", called)
+	}
 }
 
 func testDoneCommits(t *testing.T, s core.Shard) {

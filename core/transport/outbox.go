@@ -43,7 +43,6 @@ type Outbox struct {
 	finished bool       // the peer has been told so
 	dead     bool       // the socket is gone; bytes are thrown away
 	freed    bool       // the socket has been released
-	written  uint64     // bytes since the start
 }
 
 // A chunk is a sealed buffer, or a reference to bytes that never change.
