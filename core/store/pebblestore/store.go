@@ -24,10 +24,15 @@ type Store struct {
 	outbox  outbox
 	pending atomic.Int64
 	failure atomic.Pointer[error]
+	failed  chan struct{} // closed when there is a failure
 
-	stop    chan struct{} // ends syncLoop
-	wg      sync.WaitGroup
-	closing sync.Once
+	groups chan *group // from the committer to the writer
+	wrote  chan error  // and back
+
+	stop     chan struct{} // ends syncLoop
+	wg       sync.WaitGroup
+	inPebble sync.WaitGroup // those who may never come back after a failure
+	closing  sync.Once
 	closed  error // what Close answers
 
 	count struct{ commits, groups, bytes, busy atomic.Int64 }
@@ -38,13 +43,19 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s := &Store{opt: o, stop: make(chan struct{})}
+	s := &Store{
+		opt: o, stop: make(chan struct{}), failed: make(chan struct{}),
+		groups: make(chan *group), wrote: make(chan error, 1),
+	}
 	s.inbox.wake = make(chan struct{}, 1)
 	s.outbox.init()
 
 	l := &logger{Logger: o.Logger, fail: s.fail}
 	l.opening.Store(true)
-	db, err := pebble.Open(dir, o.pebble(l))
+	p := o.pebble(l)
+	d := &disk{FS: p.FS, fail: s.fail}
+	p.FS = d
+	db, err := pebble.Open(dir, p)
 	l.opening.Store(false)
 	if isLocked(err) {
 		return nil, fmt.Errorf("open store %s: it is in use by another process: %w", dir, err)
@@ -52,11 +63,13 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	d.arm()
 	s.db, s.view.db = db, db
 	s.wg.Go(s.commitLoop)
 	s.wg.Go(s.outbox.run)
+	s.inPebble.Go(s.writeLoop)
 	if o.Sync == SyncInterval {
-		s.wg.Go(s.syncLoop)
+		s.inPebble.Go(s.syncLoop)
 	}
 	return s, nil
 }
@@ -88,9 +101,11 @@ func (s *Store) Commit(b core.Batch, done func(error)) {
 // Pending is the number of bytes committed but not yet durable.
 func (s *Store) Pending() int64 { return s.pending.Load() }
 
-// commitLoop is the only one that writes.
+// commitLoop forms groups, has them written one after the other, and passes
+// their dones on.
 func (s *Store) commitLoop() {
 	defer s.outbox.close()
+	defer close(s.groups)
 	var list []commit
 	for {
 		list = s.inbox.take(list[:0])
@@ -104,6 +119,10 @@ func (s *Store) commitLoop() {
 			s.outbox.put(g.commits, err)
 			rest = rest[len(g.commits):]
 		}
+		if s.broken() != nil {
+			list = nil // the writer may be sitting on a part of it
+			continue
+		}
 		clear(list)
 		if cap(list) > keepList {
 			list = nil
@@ -113,14 +132,20 @@ func (s *Store) commitLoop() {
 
 // write makes a group durable. A group without changes is so already, because
 // all before it are.
-func (s *Store) write(g *group) (err error) {
+func (s *Store) write(g *group) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
 	if g.changes > 0 {
 		began := time.Now()
-		if err := s.apply(g); err != nil {
-			s.fail(fmt.Errorf("commit: %w", err))
+		s.groups <- g
+		select {
+		case err := <-s.wrote:
+			if err != nil {
+				s.fail(fmt.Errorf("commit: %w", err))
+				return s.broken()
+			}
+		case <-s.failed: // by something else, such as a flush that the writer waits for
 			return s.broken()
 		}
 		s.count.groups.Add(1)
@@ -129,6 +154,15 @@ func (s *Store) write(g *group) (err error) {
 	}
 	s.count.commits.Add(int64(len(g.commits)))
 	return nil
+}
+
+// writeLoop is the only one that changes what Pebble has. It is apart from the
+// committer because a broken Pebble may not let it go again, and the dones must
+// hear of that.
+func (s *Store) writeLoop() {
+	for g := range s.groups {
+		s.wrote <- s.apply(g)
+	}
 }
 
 func (s *Store) apply(g *group) (err error) {
@@ -191,7 +225,11 @@ func (s *Store) syncLoop() {
 // fail notes the first error. It may be called with locks of Pebble held.
 func (s *Store) fail(err error) {
 	err = fmt.Errorf("store: %w", err)
-	if s.failure.CompareAndSwap(nil, &err) && s.opt.Fail != nil {
+	if !s.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(s.failed)
+	if s.opt.Fail != nil {
 		s.outbox.call(s.opt.Fail, err)
 	}
 }
@@ -266,6 +304,9 @@ func (s *Store) Close() error {
 		s.inbox.close()
 		close(s.stop)
 		s.wg.Wait()
+		if s.broken() == nil {
+			s.inPebble.Wait()
+		}
 		s.view.close()
 		if s.broken() == nil {
 			if err := s.db.Close(); err != nil {
