@@ -73,7 +73,7 @@ func TestAccounting(t *testing.T) {
 			if got.Offline == nil && (got.P50 <= 0 || got.P99 < got.P50) {
 				t.Errorf("p50 %v, p99 %v", got.P50, got.P99)
 			}
-			if o := got.Offline; o != nil && (o.PublishPerSecond <= 0 || o.DrainPerSecond <= 0 || o.FirstMedian <= 0 || o.FirstMax < o.FirstMedian) {
+			if o := got.Offline; o != nil && (o.PublishPerSecond <= 0 || o.DrainPerSecond <= 0 || o.FirstMedian <= 0 || o.FirstMax < o.FirstMedian || o.NextMax <= 0) {
 				t.Errorf("offline figures %+v", *o)
 			}
 		})

@@ -57,6 +57,10 @@ func (r *rig) offline(ctx context.Context) (Result, error) {
 		DrainCPU:         perUnit(drained.broker-stored.broker, result.Messages),
 	}
 	result.Offline.FirstMedian, result.Offline.FirstMax = first(returning)
+	if returning, err = r.once(ctx, returning); err != nil {
+		return Result{}, err
+	}
+	_, result.Offline.NextMax = first(returning)
 	result.Text = result.figure()
 	if err := r.loop.leave(ctx, append(pubs, returning...)); err != nil {
 		return Result{}, err
@@ -64,11 +68,28 @@ func (r *rig) offline(ctx context.Context) (Result, error) {
 	return result, r.forget(ctx, len(subs))
 }
 
+// once has every session store and fetch one more message, now that all the
+// others have passed through its queue.
+func (r *rig) once(ctx context.Context, subs []*client) ([]*client, error) {
+	if err := r.loop.leave(ctx, subs); err != nil {
+		return nil, err
+	}
+	for _, f := range r.flows {
+		f.start(f.next + 1)
+	}
+	r.loop.flush()
+	if err := r.drive(ctx, 0, r.settled); err != nil {
+		return nil, err
+	}
+	return r.drain(ctx, subs)
+}
+
 // drain brings the subscribers back, under their old names and without a new
 // subscription, and waits until all that was stored has come.
 func (r *rig) drain(ctx context.Context, subs []*client) ([]*client, error) {
 	returning := make([]*client, len(subs))
 	for i, c := range subs {
+		c.receiver.first = 0
 		returning[i] = &client{greeting: c.greeting, resumes: true, receiver: c.receiver}
 	}
 	if err := r.loop.raise(ctx, returning, 0, r.spec.Timeout); err != nil {

@@ -184,7 +184,7 @@ func report(b *testing.B, s *Store, start time.Duration) {
 func BenchmarkHead(b *testing.B) {
 	for _, backlog := range []uint64{100, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("backlog=%d", backlog), func(b *testing.B) {
-			s := benchStore(b, testOpt())
+			s := benchStore(b, Options{})
 			f := &feed{store: s, queue: 1, values: payloads(), backlog: backlog}
 			const n = 64
 			done := make(chan error)
@@ -224,15 +224,4 @@ func BenchmarkHead(b *testing.B) {
 			b.ReportMetric(float64(worst)/1e3, "worst-us")
 		})
 	}
-}
-
-func testOpt() Options {
-	o := Options{}
-	if v, _ := strconv.Atoi(os.Getenv("MT")); v > 0 {
-		o.MemTableSize = int64(v) << 20
-	}
-	if os.Getenv("MEM") != "" {
-		o.FS = vfs.NewMem()
-	}
-	return o
 }

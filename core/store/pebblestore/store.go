@@ -33,7 +33,7 @@ type Store struct {
 	wg       sync.WaitGroup
 	inPebble sync.WaitGroup // those who may never come back after a failure
 	closing  sync.Once
-	closed  error // what Close answers
+	closed   error // what Close answers
 
 	count struct{ commits, groups, bytes, busy atomic.Int64 }
 }
