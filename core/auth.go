@@ -71,7 +71,8 @@ type QuickAuthenticator interface {
 // An Authorizer decides what an identity may do. It may block and is then
 // asked outside Feed, its answer cached until the rights epoch changes (see
 // Bus.RevokeRights). An Authorizer that also implements Inline is asked in
-// place. An error denies and is logged.
+// place. An error denies; one that was asked outside Feed is told as well, by
+// AuthorizerFailed.
 type Authorizer interface {
 	Authorize(ctx context.Context, id *Identity, r Right) (allowed bool, err error)
 }

@@ -17,14 +17,14 @@ const (
 // A body is a payload that is stored apart, once for the entries of several
 // durable queues of one shard. Entries that are settled while the message is in
 // memory count it down and the last one deletes it. An entry that left memory
-// leaves the count behind: the sweeper finds such bodies by the list of entries
-// that each carries (see sweepBodies).
+// leaves the count behind, which means nothing from then on: the sweeper finds
+// such bodies by the list of entries that each carries (see sweepBodies).
 type body struct {
-	shard   *shard
-	id      uint64
-	refs    atomic.Int32
-	foreign bool  // read back from disk: not counted
-	next    *body // of the same payload in another shard
+	shard     *shard
+	id        uint64
+	refs      atomic.Int32
+	uncounted atomic.Bool // an entry has left memory, or this was read back from disk
+	next      *body       // of the same payload in another shard
 }
 
 // bodyOn returns the body that entries on this shard refer to.
@@ -38,7 +38,7 @@ func (m *Message) bodyOn(s *shard) *body {
 
 // unref gives up one durable entry's reference.
 func (b *body) unref(p *part) {
-	if b.foreign {
+	if b.uncounted.Load() {
 		b.shard.bodies.orphaned.Add(1)
 		return
 	}
@@ -56,11 +56,15 @@ type sharedBody struct {
 	chunks  uint32 // written so far
 	written int    // bytes of payload in them
 	early   bool   // begun before the message was complete
+	used    bool   // an entry refers to it
 }
 
 func (s *shard) newSharedBody() *sharedBody {
 	sb := &sharedBody{}
 	sb.shard, sb.id = s, s.bodies.next.Add(1)
+	// The publisher's own reference, until the list is complete: a queue that
+	// goes meanwhile must not take the body from those that follow.
+	sb.refs.Store(1)
 	return sb
 }
 
@@ -68,6 +72,7 @@ func (sb *sharedBody) on(s *shard) bool { return sb.shard == s }
 
 // add notes an entry that refers to the body.
 func (sb *sharedBody) add(q *Queue, ord uint64) *body {
+	sb.used = true
 	sb.refs.Add(1)
 	sb.list = binary.AppendUvarint(sb.list, q.id)
 	sb.list = binary.AppendUvarint(sb.list, ord)
@@ -91,6 +96,7 @@ func (sb *sharedBody) write(t *Turn, payload []byte) {
 		s := sb.shard
 		t.following().then(sb.id, func(*Turn) { s.setBuilding(sb.id, false) })
 	}
+	sb.unref(t.part(sb.shard)) // behind the list and the chunks in the batch
 }
 
 // chunk writes the next bytes of the payload.
@@ -165,7 +171,7 @@ func (w *BodyWriter) abortUnused(t *Turn) {
 		return
 	}
 	for i, sb := range w.bodies {
-		if sb != nil && sb.refs.Load() > 0 {
+		if sb != nil && sb.used {
 			w.bodies[i] = nil
 		}
 	}
@@ -287,10 +293,12 @@ func (s *shard) anyLive(known *queueSnapshot, list []byte) (bool, error) {
 		live, sure := q.lives(ord)
 		if !sure {
 			var err error
-			live, err = s.store.Get(entryKey(qid, ord), func(v []byte) {})
+			received := false
+			live, err = s.store.Get(entryKey(qid, ord), func(v []byte) { received = len(v) > 0 && v[0] == formReceived })
 			if err != nil {
 				return true, err
 			}
+			live = live && !received // which needs the payload no more
 		}
 		if live {
 			return true, nil

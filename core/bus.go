@@ -14,6 +14,7 @@ import (
 type Config struct {
 	QueueMemory     int64         `yaml:"queue_memory" unit:"bytes" doc:"Memory for the messages of all queues together; what is beyond waits on disk only."`
 	RetainedMemory  int64         `yaml:"retained_memory" unit:"bytes" doc:"Memory for the payloads of retained messages; what is beyond is read from disk."`
+	MemoryAlarm     int64         `yaml:"memory_alarm" unit:"bytes" doc:"Messages in memory and bytes on their way to disk, together, beyond which publishers are held back until there is a quarter less: the disk does not keep up, or very many clients do not take what they were sent. 0: no limit."`
 	MaxUncommitted  int64         `yaml:"max_uncommitted" unit:"bytes" doc:"Bytes on their way to disk from which on publishers wait for what they have sent before they are read again."`
 	DeliveryTimeout time.Duration `yaml:"delivery_timeout" doc:"A consumer of a shared subscription or a named queue that settles nothing for so long is disconnected, and what it has goes back. 0: never."`
 	MinFreeDisk     int64         `yaml:"min_free_disk" unit:"bytes" doc:"Free space on the disk of data_dir below which publishers are held back until there is more. 0: no check."`
@@ -24,6 +25,7 @@ func DefaultConfig() Config {
 	return Config{
 		QueueMemory:     256 << 20,
 		RetainedMemory:  64 << 20,
+		MemoryAlarm:     512 << 20,
 		MaxUncommitted:  64 << 20,
 		DeliveryTimeout: 30 * time.Minute,
 		MinFreeDisk:     1 << 30,
@@ -32,8 +34,13 @@ func DefaultConfig() Config {
 
 // Validate checks the limits.
 func (c Config) Validate() error {
-	if c.QueueMemory < 1<<20 || c.RetainedMemory < 0 || c.MaxUncommitted < 1<<16 || c.DeliveryTimeout < 0 || c.MinFreeDisk < 0 {
+	switch {
+	case c.QueueMemory < 1<<20 || c.RetainedMemory < 0 || c.MaxUncommitted < 1<<16 || c.DeliveryTimeout < 0 || c.MinFreeDisk < 0:
 		return errors.New("queue_memory must be at least 1MiB, max_uncommitted at least 64KiB, and nothing negative")
+	case c.MemoryAlarm != 0 && c.MemoryAlarm < c.QueueMemory+c.MaxUncommitted:
+		return errors.New("memory_alarm must not be below queue_memory and max_uncommitted together")
+	case c.DeliveryTimeout > 0 && c.DeliveryTimeout < time.Millisecond:
+		return errors.New("delivery_timeout must be at least a millisecond, or 0")
 	}
 	return nil
 }
@@ -81,6 +88,7 @@ type Bus struct {
 	stats       busStats
 	drops       dropLog
 	alarms      alarms
+	rejecting   atomic.Bool // some queue refuses what it has no room for
 	janitor     janitor
 	timers      timers
 
@@ -340,9 +348,7 @@ type queueSnapshot struct {
 func (b *Bus) snapshotQueues() *queueSnapshot {
 	s := &queueSnapshot{queues: make(map[uint64]*Queue), newest: b.ids.Load()}
 	b.eachQueue(func(q *Queue) bool {
-		if !q.diskless.Load() {
-			s.queues[q.id] = q
-		}
+		s.queues[q.id] = q // those without records too: they may get some meanwhile
 		return true
 	})
 	return s

@@ -55,6 +55,68 @@ func (x *box) crash(change ...func(*Options)) *box {
 	return openBox(x.t, shards, change...)
 }
 
+// crashes opens a bus for each moment at which a crash would find another
+// number of the commits on disk that the only shard holds back, and has f look
+// at it. n is the number of them that made it.
+func (x *box) crashes(f func(y *box, n int), change ...func(*Options)) {
+	x.t.Helper()
+	for n := range x.shards[0].waiting() + 1 {
+		f(openBox(x.t, []*testShard{x.shards[0].forkAt(n)}, change...), n)
+	}
+}
+
+func (x *box) hold(on bool) {
+	for _, s := range x.shards {
+		s.hold(on)
+	}
+}
+
+// workersIdle waits until the workers have run what was posted to them. Unlike
+// settle it waits for no commit.
+func (x *box) workersIdle() {
+	for _, w := range x.workers {
+		done := make(chan struct{})
+		w.post(task{f: func(*Turn) { close(done) }})
+		<-done
+	}
+}
+
+// retry does f in turns of their own until it need not wait.
+func (x *box) retry(f func(t *Turn) (Wait, error)) error {
+	for {
+		var wait Wait
+		var err error
+		x.turn(func(t *Turn) { wait, err = f(t) })
+		if wait == nil {
+			return err
+		}
+		wait(x.t.Context())
+		if x.t.Context().Err() != nil {
+			return x.t.Context().Err()
+		}
+	}
+}
+
+// eventually waits until ok says yes.
+func (x *box) eventually(what string, ok func() bool) {
+	x.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); x.settle() {
+		if time.Now().After(deadline) {
+			x.t.Fatalf("it never came to this: %s", what)
+		}
+	}
+}
+
+// eventuallyHeld is eventually while the shards are held.
+func (x *box) eventuallyHeld(what string, ok func() bool) {
+	x.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); x.workersIdle() {
+		if time.Now().After(deadline) {
+			x.t.Fatalf("it never came to this: %s", what)
+		}
+	}
+}
+
 // turn runs f in a turn of its own.
 func (x *box) turn(f func(t *Turn)) {
 	t := x.NewTurn()
@@ -84,6 +146,57 @@ type client struct {
 	got  []Delivery // guarded by sink; messages are kept
 	room int        // guarded by sink: deliveries it takes, -1: any number
 	gone chan struct{}
+	gate Gate
+	out  replies
+
+	in    sync.Mutex // only one feeds the connection at a time
+	ended bool       // guarded by in: it was kicked
+}
+
+// replies gathers what leaves a gate.
+type replies struct {
+	mu sync.Mutex
+	b  []byte // guarded by mu
+}
+
+func (r *replies) AppendReply(_ *Turn, b []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.b = append(r.b, b...)
+}
+
+func (r *replies) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.b)
+}
+
+// feed runs f as the Feed of the client's connection, behind its gate. The
+// client has sent size bytes for it.
+func (c *client) feed(size int, f func(t *Turn)) {
+	c.in.Lock()
+	defer c.in.Unlock()
+	if c.ended {
+		return
+	}
+	c.x.turn(func(t *Turn) {
+		c.gate.Begin(t)
+		f(t)
+		c.gate.EndFeed(t, size)
+	})
+}
+
+// feedRetry is retry behind the gate of the client. reply follows what f did.
+func (c *client) feedRetry(reply string, f func(t *Turn) (Wait, error)) error {
+	c.x.t.Helper()
+	return c.x.retry(func(*Turn) (wait Wait, err error) {
+		c.feed(len(reply), func(t *Turn) {
+			if wait, err = f(t); wait == nil {
+				t.Reply([]byte(reply)...)
+			}
+		})
+		return wait, err
+	})
 }
 
 func (c *client) Deliver(t *Turn, d Delivery) Verdict {
@@ -104,6 +217,12 @@ func (c *client) Deliver(t *Turn, d Delivery) Verdict {
 
 func (c *client) Kick(error) {
 	go func() {
+		c.in.Lock()
+		defer c.in.Unlock()
+		if c.ended {
+			return
+		}
+		c.ended = true
 		c.x.turn(func(t *Turn) { c.s.Close(t, false) })
 		close(c.gone)
 	}()
@@ -138,7 +257,7 @@ func (c *client) payloads(n int) []string {
 			return out
 		}
 		if time.Now().After(deadline) {
-			c.x.t.Fatalf("%d of %d messages came: %q", len(out), n, out)
+			c.x.t.Fatalf("%d of %d messages came, the last of them %q", len(out), n, out[max(0, len(out)-3):])
 		}
 		c.x.settle()
 	}
@@ -151,6 +270,7 @@ func persistent(r *SessionRequest) { r.Clean = false }
 func (x *box) connect(id string, opts ...connectOption) *client {
 	x.t.Helper()
 	c := &client{x: x, room: -1, gone: make(chan struct{})}
+	c.gate.Init(&c.out, uint64(len(id)))
 	vh := x.VHost("/")
 	who := NewPrincipal(Identity{VHost: "/", ClientID: id, Protocol: "test", Anonymous: true})
 	r := SessionRequest{Principal: who, ClientID: id, Clean: true, Owner: c}
@@ -158,25 +278,31 @@ func (x *box) connect(id string, opts ...connectOption) *client {
 		o(&r)
 	}
 	for {
-		var wait Wait
-		var err error
-		x.turn(func(t *Turn) { c.s, _, wait, err = vh.OpenSession(t, r) })
+		wait, err := c.connect(vh, r)
 		if err != nil {
 			x.t.Fatal(err)
 		}
 		if wait == nil {
-			break
+			return c
 		}
 		wait(x.t.Context())
 	}
-	c.pub = vh.NewPublisher(who)
-	x.turn(func(t *Turn) { c.s.Start(t, c, 100, 65535) })
-	return c
+}
+
+func (c *client) connect(vh *VHost, r SessionRequest) (wait Wait, err error) {
+	c.in.Lock() // it may be kicked as soon as it has the session
+	defer c.in.Unlock()
+	c.pub = vh.NewPublisher(r.Principal)
+	c.x.turn(func(t *Turn) { c.s, _, wait, err = vh.OpenSession(t, r) })
+	if wait == nil && err == nil {
+		c.x.turn(func(t *Turn) { c.s.Start(t, c, 100, 65535) })
+	}
+	return wait, err
 }
 
 func (c *client) subscribe(filter string, qos QoS) {
 	c.x.t.Helper()
-	c.x.turn(func(t *Turn) {
+	c.feed(0, func(t *Turn) {
 		if wait, err := c.s.Subscribe(t, filter, qos, 0); wait != nil || err != nil {
 			c.x.t.Fatalf("subscribe to %q: wait %v, %v", filter, wait != nil, err)
 		}
@@ -196,6 +322,35 @@ func (c *client) publishIn(t *Turn, topic, payload string, qos QoS, retain bool)
 	if wait, err := c.pub.Publish(t, m); wait != nil || err != nil {
 		c.x.t.Fatalf("publish to %q: wait %v, %v", topic, wait != nil, err)
 	}
+}
+
+// accept settles deliveries the way a client does that has got them.
+func (c *client) accept(ds ...Delivery) {
+	c.x.t.Helper()
+	for _, d := range ds {
+		if d.QoS == AtMostOnce {
+			continue
+		}
+		c.x.turn(func(t *Turn) {
+			if d.QoS == ExactlyOnce && !d.Released {
+				d.Consumer.Settle(t, d.Ordinal, d.QoS, Received)
+			}
+			if st := d.Consumer.Settle(t, d.Ordinal, d.QoS, Accepted); st != Done {
+				c.x.t.Errorf("settle %d at QoS %d: %v", d.Ordinal, d.QoS, st)
+			}
+		})
+	}
+}
+
+// texts are the payloads of deliveries.
+func texts(ds []Delivery) []string {
+	out := []string{}
+	for _, d := range ds {
+		if d.Msg != nil {
+			out = append(out, string(d.Msg.Payload))
+		}
+	}
+	return out
 }
 
 func (c *client) close(goodbye bool) {

@@ -156,6 +156,10 @@ func (t *Turn) following() *commit {
 
 // await has the present replies of the turn wait for an earlier commit too.
 func (t *Turn) await(c *commit) {
+	if c == t.follower { // it is the turn's own
+		t.promises++
+		return
+	}
 	c.mu.Lock()
 	over := c.over
 	c.mu.Unlock()

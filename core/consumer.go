@@ -10,6 +10,13 @@ type Sink interface {
 	Deliver(t *Turn, d Delivery) Verdict
 }
 
+// A Mover is a Sink that answers MoveFirst and counts what it has asked for.
+type Mover interface {
+	// NotMoved: one of the deliveries will not come. It is called without any
+	// lock.
+	NotMoved(t *Turn)
+}
+
 // Verdict is a sink's answer to Deliver.
 type Verdict uint8
 
@@ -155,6 +162,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		e.state, e.cons = entryReady, nil
 		e.flags |= flagRedelivered
 		q.needFar().back.push(e.ord)
+		q.far.spillTo = min(q.far.spillTo, e.ord)
 	} else {
 		q.removeLocked(t, e)
 	}
@@ -183,10 +191,12 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 		msg.drop(t.bus)
 	}
 	q.bytes -= int64(e.size)
-	if e.flags&flagDurable != 0 {
+	if e.flags&(flagDurable|flagStored|flagSpilling) != 0 {
 		p := t.promise(q.sh)
 		tc := p.awaits(q, e.ord) // not to be paged out before it is on disk
-		tc.bytes -= int64(e.size)
+		if e.flags&flagDurable != 0 {
+			tc.bytes -= int64(e.size)
+		}
 		e.size = 0
 		e.flags |= flagSpilling
 		t.scratch = appendEntry(t.scratch[:0], e, nil, nil)
@@ -248,6 +258,9 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		}
 	}
 	q.cursor = lowest
+	if q.far.spillTo > lowest { // what has come back may be spilled as well
+		q.far.spillTo = lowest
+	}
 }
 
 // creditLocked says whether the consumer may have one more.
@@ -305,18 +318,22 @@ func (c *Consumer) move(t *Turn, ord uint64, m *Message) {
 	e := c.q.head.find(ord)
 	if e == nil || e.cons != c || e.state != entrySent {
 		c.q.mu.Unlock()
-		return // the member went meanwhile, and the message with it to another
+		// The member went meanwhile, and the message with it to another.
+		if m, ok := c.sink.(Mover); ok {
+			m.NotMoved(t)
+		}
+		return
 	}
 	c.returnLocked(t, e)
 	c.q.removeLocked(t, e)
 	c.q.deliverLocked(t)
 	c.q.mu.Unlock()
-	if err := s.queue.enqueue(t, m, ExactlyOnce, flagMoved, nil); err != nil {
-		// A session's own limits do not apply to what it was chosen for; only a
-		// full queue with reject-publish gets here.
-		t.dropped(&s.queue, DropOverflow, 1)
-	}
+	// A session's own limits do not apply to what it was chosen for.
+	s.queue.enqueue(t, m, ExactlyOnce, flagMoved, nil)
 }
+
+// maxSpan is the largest ConsumerOptions.Span.
+const maxSpan = 1 << 16
 
 // spanLocked keeps packet ids that derive from ordinals unique: an ordinal
 // whose id may still be in use waits.
@@ -352,7 +369,7 @@ func (q *Queue) deliverLocked(t *Turn) {
 		if e == nil || e.flags&flagPending != 0 {
 			return
 		}
-		if e.expires != 0 && e.expires <= t.Now && e.state == entryReady && e.ord >= q.floorLocked() {
+		if e.expires != 0 && e.expires <= t.Now && e.state == entryReady && e.ord >= q.floorLocked() && e.flags&flagMoved == 0 {
 			q.removeLocked(t, e)
 			t.dropped(q, DropExpired, 1)
 			continue
@@ -390,9 +407,9 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		q.tookLocked(t, e)
 		return true
 	}
-	if refused > 0 && refused == len(q.consumers) {
+	if refused > 0 && refused == len(q.consumers) && q.kind != KindNamed {
 		// Nobody here may have it, and what stands behind must not wait for a
-		// change of rights.
+		// change of rights. A named queue is kept for those who may consume it.
 		q.removeLocked(t, e)
 		t.dropped(q, DropNotAuthorized, 1)
 		return true
@@ -421,7 +438,9 @@ func (q *Queue) tookLocked(t *Turn, e *entry) {
 // the cursor. If the entry is not in memory it has it loaded and returns nil.
 func (q *Queue) nextLocked(t *Turn) *entry {
 	for len(q.far.back) > 0 {
-		if e := q.head.find(q.far.back[0]); e != nil && e.state == entryReady {
+		// What is not below the cursor is found from there, in its order: the
+		// cursor goes back when a consumer goes.
+		if e := q.head.find(q.far.back[0]); e != nil && e.state == entryReady && e.ord < q.cursor {
 			return e
 		}
 		q.far.back.pop()
@@ -438,7 +457,11 @@ func (q *Queue) nextLocked(t *Turn) *entry {
 				return e
 			}
 		}
-		if q.far.gap.n > 0 || q.far.tail.n == 0 {
+		if q.far.gap.n > 0 {
+			q.loadLocked(t) // all in head is lent
+			return nil
+		}
+		if q.far.tail.n == 0 {
 			return nil
 		}
 		q.joinLocked()

@@ -62,18 +62,21 @@ type Unsubscribed struct {
 	Filter   string
 }
 
-// PublishRefused: a message was not taken.
+// PublishRefused: messages were not taken. Of a connection that goes on like
+// this it is told from time to time, with the last one.
 type PublishRefused struct {
 	Identity *Identity
 	Topic    string
 	Cause    error
+	Count    int64
 }
 
-// SubscribeRefused: a subscription was not made.
+// SubscribeRefused: subscriptions were not made. See PublishRefused.
 type SubscribeRefused struct {
 	Identity *Identity
 	Filter   string
 	Cause    error
+	Count    int64
 }
 
 // SessionExpired: a session was deleted because its time was over.
@@ -108,7 +111,7 @@ type StoreDamaged struct {
 
 // AlarmRaised and AlarmCleared: publishers are held back, or no longer.
 type AlarmRaised struct {
-	Alarm   string // "disk"
+	Alarm   string // "disk" or "memory"
 	Detail  string
 	Largest []QueueInfo
 }

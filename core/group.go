@@ -80,11 +80,21 @@ func (g *group) leave(t *Turn, s *Session) {
 }
 
 // sendDirect sends a QoS 0 message to one member that is connected and has
-// room.
+// room. If the rights of members must be asked for outside, the message waits
+// in the queue for the answer; groups have no limits that could refuse it.
 func (g *group) sendDirect(t *Turn, m *Message) {
+	if g.offerDirect(t, m) == unknown {
+		g.q.enqueue(t, m, AtMostOnce, 0, nil)
+	}
+}
+
+// offerDirect is unknown if nobody took the message and somebody may be
+// allowed to.
+func (g *group) offerDirect(t *Turn, m *Message) permission {
 	q := g.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	asking := false
 	right := Right{Action: ActionReceive, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
 	for range q.consumers {
 		if int(q.turnTo) >= len(q.consumers) {
@@ -92,16 +102,24 @@ func (g *group) sendDirect(t *Turn, m *Message) {
 		}
 		c := q.consumers[q.turnTo]
 		q.turnTo++
-		if t.bus.may(c.opt.Identity, right) != allowed {
+		switch t.bus.may(c.opt.Identity, right) {
+		case unknown:
+			asking = true
+			continue
+		case denied:
 			continue
 		}
 		if c.sink.Deliver(t, Delivery{Msg: m}) != Refused {
-			return
+			return allowed
 		}
+	}
+	if asking {
+		return unknown
 	}
 	if len(q.consumers) > 0 {
 		t.dropped(q, DropNoRoom, 1)
 	}
+	return denied
 }
 
 // becomeDurable writes the record of a transient queue and those of the

@@ -1,11 +1,8 @@
 package core
 
 import (
-	"context"
 	"fmt"
-	"sort"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/narumq/naru/core/internal/wheel"
@@ -22,6 +19,7 @@ func (b *Bus) housekeep() {
 			return
 		case <-tick.C:
 		}
+		b.checkMemory()
 		t := b.NewTurn()
 		for _, vh := range b.vhosts {
 			vh.retained.flush(t)
@@ -139,7 +137,8 @@ func (tm *timers) init() {
 
 // set arms a timer for a time in unix milliseconds.
 func (tm *timers) set(t *wheel.Timer[*Session], at int64) {
-	in := time.Until(time.UnixMilli(at))
+	// What is beyond a century must not overflow; it is looked at again then.
+	in := min(time.Until(time.UnixMilli(at)), 100*365*24*time.Hour)
 	tm.mu.Lock()
 	defer tm.mu.Unlock()
 	tm.wheel.Set(t, int64(time.Since(tm.start)+in))
@@ -162,88 +161,4 @@ func (tm *timers) advance(t *Turn) {
 			t.Flush()
 		}
 	}
-}
-
-// alarms hold publishers back.
-type alarms struct {
-	active atomic.Int32
-
-	mu      sync.Mutex
-	cleared chan struct{} // guarded by mu: closed when no alarm is left
-	since   time.Time     // guarded by mu
-}
-
-func (a *alarms) wait(ctx context.Context) {
-	a.mu.Lock()
-	cleared := a.cleared
-	a.mu.Unlock()
-	if cleared == nil {
-		return
-	}
-	select {
-	case <-cleared:
-	case <-ctx.Done():
-	}
-}
-
-func (a *alarms) raise() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.cleared != nil {
-		return false
-	}
-	a.cleared, a.since = make(chan struct{}), time.Now()
-	a.active.Store(1)
-	return true
-}
-
-func (a *alarms) clear() (time.Duration, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.cleared == nil {
-		return 0, false
-	}
-	a.active.Store(0)
-	close(a.cleared)
-	a.cleared = nil
-	return time.Since(a.since), true
-}
-
-// checkDisk raises the disk alarm below the watermark and clears it when there
-// is a tenth more than that.
-func (b *Bus) checkDisk() {
-	if b.opt.FreeSpace == nil || b.cfg.MinFreeDisk == 0 {
-		return
-	}
-	free, err := b.opt.FreeSpace()
-	if err != nil {
-		b.emit(AlarmRaised{Alarm: "disk", Detail: fmt.Sprintf("free space is not known: %v", err)})
-		return
-	}
-	switch {
-	case free < b.cfg.MinFreeDisk:
-		if b.alarms.raise() {
-			b.emit(AlarmRaised{
-				Alarm:   "disk",
-				Detail:  fmt.Sprintf("%d bytes free, %d wanted: publishers wait", free, b.cfg.MinFreeDisk),
-				Largest: b.largestQueues(5),
-			})
-		}
-	case free >= b.cfg.MinFreeDisk+b.cfg.MinFreeDisk/10:
-		if after, ok := b.alarms.clear(); ok {
-			b.emit(AlarmCleared{Alarm: "disk", After: after})
-		}
-	}
-}
-
-func (b *Bus) largestQueues(n int) []QueueInfo {
-	var all []QueueInfo
-	b.eachQueue(func(q *Queue) bool {
-		if i := q.Info(); i.Bytes > 0 {
-			all = append(all, i)
-		}
-		return true
-	})
-	sort.Slice(all, func(i, j int) bool { return all[i].Bytes > all[j].Bytes })
-	return all[:min(n, len(all))]
 }

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -73,14 +74,18 @@ func (q *Queue) openGapLocked(t *Turn) {
 		q.needDisk().dupBelow = max(q.disk.dupBelow, q.sentTo)
 	}
 	for i := n; i < q.head.n; i++ {
-		q.far.tail.push(*q.head.at(i))
+		if e := q.head.at(i); e.state != entryGone {
+			q.far.tail.push(*e)
+		}
 	}
-	q.far.gap.lo, q.far.gap.hi = q.head.at(from).ord, q.head.at(n-1).ord+1
+	q.far.gap.lo, q.far.gap.hi, q.far.gap.dead = q.head.at(from).ord, q.head.at(n-1).ord+1, nil
 	for i := from; i < n; i++ {
 		if e := q.head.at(i); e.state != entryGone {
 			q.far.gap.n++
 			q.far.gap.bytes += int64(e.size)
 			q.letGoLocked(t, e)
+		} else { // what removes its record may be on its way still
+			q.far.gap.dead = append(q.far.gap.dead, e.ord)
 		}
 	}
 	q.head.truncate(from)
@@ -95,7 +100,8 @@ func (q *Queue) letGoLocked(t *Turn, e *entry) {
 		return
 	}
 	if e.flags&flagBody != 0 {
-		q.sh.bodies.orphaned.Add(1) // its count leaves memory with it
+		e.msg.bodyOn(q.sh).uncounted.Store(true) // its count leaves memory with it
+		q.sh.bodies.orphaned.Add(1)
 	}
 	e.msg.drop(t.bus)
 	e.msg = nil
@@ -140,24 +146,89 @@ func (q *Queue) loadLocked(t *Turn) {
 		return
 	}
 	q.far.loading = true
-	lo, hi, gen := q.far.gap.lo, q.far.gap.hi, q.far.generation
+	gap, gen := q.far.gap, q.far.generation
 	entries, size := fillEntries, fillBytes
 	if t.bus.overBudget() { // many queues may be reading
 		entries, size = lowWater, fillBytes/16
 	}
-	t.bus.workerOf(q.id).post(task{f: func(t *Turn) { q.fill(t, lo, hi, gen, entries, size) }})
+	t.bus.workerOf(q.id).post(task{f: func(t *Turn) { q.fill(t, gap, gen, entries, size) }})
 }
 
-// fill reads entries from disk and appends them to head.
-func (q *Queue) fill(t *Turn, lo, hi uint64, gen uint32, maxEntries, maxSize int) {
-	var loaded []entry
+// fill reads entries from disk and appends them to head. gap is as it was when
+// that was asked for; a tail that was trimmed since only makes it longer.
+func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
+	loaded, exhausted, bad, err := q.readGap(gap, maxEntries, maxSize)
+	if err != nil {
+		t.bus.fail(fmt.Errorf("read queue %q: %w", q.name, err))
+		return
+	}
+	if bad != nil {
+		t.Event(StoreDamaged{Queue: q.name, Err: bad})
+	}
+
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.far.loading = false
+	if q.deleted || q.far.generation != gen {
+		return
+	}
+	var over []uint64 // received by a client whose session ended with a former life
+	for i := range loaded {
+		e := &loaded[i]
+		if e.flags&flagDurable == 0 && e.ord < q.disk.bootNext {
+			continue // spilled in a former life: transient messages do not survive
+		}
+		if e.msg == nil && e.state == entryReady {
+			continue // damaged
+		}
+		if e.msg != nil {
+			e.msg.hold(t.bus)
+		}
+		q.far.gap.n--
+		q.far.gap.bytes -= int64(e.size)
+		q.head.push(*e)
+		if e.state == entryReceived && q.kind != KindSession {
+			over = append(over, e.ord)
+		}
+	}
+	switch {
+	case !exhausted:
+		q.far.gap.lo = loaded[len(loaded)-1].ord + 1
+	case gap.hi < q.far.gap.hi: // the tail was trimmed meanwhile
+		q.far.gap.lo = gap.hi
+	default:
+		if q.far.gap.n != 0 { // the counters disagree with the records: the records are right
+			tc := t.part(q.sh).touch(q)
+			tc.count -= q.far.gap.n
+			tc.bytes -= q.far.gap.bytes
+			q.count -= q.far.gap.n
+			q.bytes -= q.far.gap.bytes
+			q.far.gap.n, q.far.gap.bytes = 0, 0
+		}
+	}
+	if q.far.gap.n <= 0 {
+		q.far.gap.n, q.far.gap.bytes = 0, 0
+		q.joinLocked()
+	}
+	for _, ord := range over {
+		q.removeLocked(t, q.head.find(ord))
+	}
+	q.deliverLocked(t)
+	q.dropExcessLocked(t)
+}
+
+// readGap reads the first entries of a gap, with no lock held. bad is what could
+// not be read, and was left out.
+func (q *Queue) readGap(gap gap, maxEntries, maxSize int) (loaded []entry, exhausted bool, bad, err error) {
 	var size int
-	var bad error
-	exhausted := true
-	err := q.sh.store.Scan(entryKey(q.id, lo), entryKey(q.id, hi), func(k, v []byte) bool {
+	exhausted = true
+	err = q.sh.store.Scan(entryKey(q.id, gap.lo), entryKey(q.id, gap.hi), func(k, v []byte) bool {
 		if len(loaded) >= maxEntries || size >= maxSize {
 			exhausted = false
 			return false
+		}
+		if _, dead := slices.BinarySearch(gap.dead, ordinalOf(k)); dead {
+			return true
 		}
 		e, err := q.decodeEntry(ordinalOf(k), v)
 		if err != nil {
@@ -182,53 +253,5 @@ func (q *Queue) fill(t *Turn, lo, hi uint64, gen uint32, maxEntries, maxSize int
 			}
 		}
 	}
-	if err != nil {
-		t.bus.fail(fmt.Errorf("read queue %q: %w", q.name, err))
-		return
-	}
-	if bad != nil {
-		t.Event(StoreDamaged{Queue: q.name, Err: bad})
-	}
-
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.far.loading = false
-	if q.deleted || q.far.generation != gen {
-		return
-	}
-	for i := range loaded {
-		e := &loaded[i]
-		if e.flags&flagDurable == 0 && e.ord < q.disk.bootNext {
-			continue // spilled in a former life: transient messages do not survive
-		}
-		if e.msg == nil && e.state == entryReady {
-			continue // damaged
-		}
-		if e.msg != nil {
-			e.msg.hold(t.bus)
-		}
-		q.far.gap.n--
-		q.far.gap.bytes -= int64(e.size)
-		q.head.push(*e)
-	}
-	switch {
-	case !exhausted:
-		q.far.gap.lo = loaded[len(loaded)-1].ord + 1
-	case hi < q.far.gap.hi: // the tail was trimmed meanwhile
-		q.far.gap.lo = hi
-	default:
-		if q.far.gap.n != 0 { // the counters disagree with the records: the records are right
-			tc := t.part(q.sh).touch(q)
-			tc.count -= q.far.gap.n
-			tc.bytes -= q.far.gap.bytes
-			q.count -= q.far.gap.n
-			q.bytes -= q.far.gap.bytes
-			q.far.gap.n, q.far.gap.bytes = 0, 0
-		}
-	}
-	if q.far.gap.n <= 0 {
-		q.far.gap.n, q.far.gap.bytes = 0, 0
-		q.joinLocked()
-	}
-	q.deliverLocked(t)
+	return loaded, exhausted, bad, err
 }

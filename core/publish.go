@@ -20,6 +20,9 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 	}
 	r, wait, err := p.route(t, m)
 	if wait != nil || err != nil {
+		if err != nil {
+			p.intercepted = nil // of this message, not of the next
+		}
 		return wait, err
 	}
 	if len(b.interceptors) > 0 && !p.internal {
@@ -28,9 +31,17 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 		}
 		if !r.is(m) { // it was sent elsewhere
 			if r, wait, err = p.route(t, m); wait != nil || err != nil {
+				if wait != nil {
+					p.intercepted = &intercepted{m: m.keep()}
+				}
 				return wait, err
 			}
 		}
+	}
+	if b.rejecting.Load() && r.refuses(m) {
+		t.Stats.Rejected++
+		m.Stored.abortUnused(t)
+		return nil, ErrQuota
 	}
 	m.Published = t.Now
 	t.Stats.Received[m.QoS]++
@@ -41,14 +52,32 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 	if r.illegal {
 		t.Stats.Unrepresentable++
 	}
-	return nil, r.distribute(t, m)
+	r.distribute(t, m)
+	return nil, nil
+}
+
+// refuses says whether a queue has no room and rather refuses the message. It
+// is asked of all before any gets the message: what is not acknowledged comes
+// again, and must not reach anybody twice.
+func (r *route) refuses(m *Message) bool {
+	for i := range r.targets {
+		tg := &r.targets[i]
+		if min(m.QoS, tg.qos) > AtMostOnce || tg.q.kind == KindNamed {
+			if tg.q.refuses(m) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // distribute hands the message to every target of the route.
-func (r *route) distribute(t *Turn, m *Message) error {
+func (r *route) distribute(t *Turn, m *Message) {
 	apart := r.bodies(t, m)
-	var failed error
 	for i := range r.targets {
+		if i&63 == 63 {
+			t.relieve()
+		}
 		tg := &r.targets[i]
 		qos := min(m.QoS, tg.qos)
 		switch {
@@ -62,12 +91,7 @@ func (r *route) distribute(t *Turn, m *Message) error {
 		if apart != nil {
 			sb = apart[tg.q.sh.index]
 		}
-		if err := tg.q.enqueue(t, m, qos, 0, sb); err != nil {
-			failed = err
-		}
-		if i&63 == 63 {
-			t.relieve()
-		}
+		tg.q.enqueue(t, m, qos, 0, sb)
 	}
 	for _, sb := range apart {
 		if sb != nil {
@@ -75,7 +99,6 @@ func (r *route) distribute(t *Turn, m *Message) error {
 		}
 	}
 	m.Stored.abortUnused(t)
-	return failed
 }
 
 // bodies decides where the payload is stored apart: in each shard where several

@@ -103,6 +103,9 @@ type gap struct {
 	lo, hi uint64 // ordinals
 	n      int64  // entries
 	bytes  int64
+	// dead are the ordinals of entries that were settled before the gap was
+	// opened over them: their records may be there still. It is never changed.
+	dead []uint64
 }
 
 // onDisk is what a queue remembers of its records.
@@ -153,6 +156,14 @@ func (l QueueLimits) shared() *QueueLimits {
 	return &l
 }
 
+// limit sets the limits. The caller holds q.mu, or nobody else knows the queue.
+func (q *Queue) limit(l *QueueLimits) {
+	q.limits = l
+	if l != nil && l.Overflow == RejectPublish {
+		q.vh.bus.rejecting.Store(true)
+	}
+}
+
 // rings returns what of the queue is in memory, in order.
 func (q *Queue) rings() []*ring {
 	if q.far == noFar {
@@ -189,15 +200,15 @@ func (q *Queue) Info() QueueInfo {
 
 // enqueue adds a message, which may be borrowed, with the guarantee qos. extra
 // are flags of the entry. stored, if not nil, is where the payload is kept once
-// for several queues. It returns ErrQuota if the queue refuses.
-func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *sharedBody) error {
+// for several queues. Whether the queue refuses is asked before; see refuses.
+func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *sharedBody) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		return nil
+		return
 	}
-	if err := q.makeRoomLocked(t, m); err != nil {
-		return err
+	if extra&flagMoved == 0 { // which has been accepted where it comes from
+		q.makeRoomLocked(t, m)
 	}
 	e := entry{ord: q.next, size: uint32(len(m.Payload)), qos: qos, flags: extra, expires: m.Expires}
 	if l := q.limits; l != nil && l.TTL > 0 && (e.expires == 0 || e.expires > t.Now+l.TTL) {
@@ -209,10 +220,10 @@ func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *share
 
 	if q.durable && m.Persistent {
 		q.enqueueDurableLocked(t, m, &e, stored)
-		return nil
+		return
 	}
 	if q.tryNowLocked(t, m, &e) {
-		return nil
+		return
 	}
 	e.msg = m.keep()
 	e.msg.hold(t.bus)
@@ -223,7 +234,6 @@ func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *share
 	if t.bus.overBudget() {
 		q.trimLocked(t)
 	}
-	return nil
 }
 
 func (q *Queue) enqueueDurableLocked(t *Turn, m *Message, e *entry, stored *sharedBody) {
@@ -284,34 +294,52 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 	return true
 }
 
+// refuses says whether the queue is full and leaves messages to their
+// publishers rather than drop what it has.
+func (q *Queue) refuses(m *Message) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.limits != nil && q.limits.Overflow == RejectPublish && q.fullLocked(m)
+}
+
+func (q *Queue) fullLocked(m *Message) bool {
+	ready := q.count - q.unsettled
+	return ready > 0 && q.limits.exceeded(ready+1, q.bytes+int64(len(m.Payload)))
+}
+
 // makeRoomLocked applies the length limits before a message is added.
-func (q *Queue) makeRoomLocked(t *Turn, m *Message) error {
-	l := q.limits
-	if l == nil || l.MaxLength == 0 && l.MaxBytes == 0 {
-		return nil
+func (q *Queue) makeRoomLocked(t *Turn, m *Message) {
+	if q.limits == nil || q.limits.Overflow != DropHead {
+		return
 	}
-	full := func() bool {
-		ready := q.count - q.unsettled
-		return ready > 0 && (l.MaxLength > 0 && ready >= l.MaxLength ||
-			l.MaxBytes > 0 && q.bytes+int64(len(m.Payload)) > l.MaxBytes)
-	}
-	for full() {
-		if l.Overflow == RejectPublish {
-			t.Stats.Rejected++
-			return ErrQuota
-		}
+	for q.fullLocked(m) {
 		if !q.dropHeadLocked(t, DropOverflow) {
-			return nil // what could go is on disk or on its way there; fill enforces later
+			return // what could go is on disk or on its way there: see dropExcessLocked
 		}
 	}
-	return nil
+}
+
+func (l *QueueLimits) exceeded(n, bytes int64) bool {
+	return l.MaxLength > 0 && n > l.MaxLength || l.MaxBytes > 0 && bytes > l.MaxBytes
+}
+
+// dropExcessLocked drops what could not be dropped when it became too much,
+// now that more is on disk or has been read from there.
+func (q *Queue) dropExcessLocked(t *Turn) {
+	if l := q.limits; l != nil && l.Overflow == DropHead {
+		for ready := q.count - q.unsettled; ready > 1 && l.exceeded(ready, q.bytes); ready = q.count - q.unsettled {
+			if !q.dropHeadLocked(t, DropOverflow) {
+				return
+			}
+		}
+	}
 }
 
 // dropHeadLocked drops the oldest entry that has never been sent.
 func (q *Queue) dropHeadLocked(t *Turn, why DropReason) bool {
 	for i := q.head.index(max(q.cursor, q.floorLocked())); i < q.head.n; i++ {
 		e := q.head.at(i)
-		if e.state != entryReady {
+		if e.state != entryReady || e.flags&flagMoved != 0 {
 			continue
 		}
 		if e.flags&flagPending != 0 {
@@ -321,11 +349,15 @@ func (q *Queue) dropHeadLocked(t *Turn, why DropReason) bool {
 		t.dropped(q, why, 1)
 		return true
 	}
-	if q.far.gap.n > 0 {
+	if q.far.gap.n > 0 && q.head.n < keepAtLimit {
 		q.loadLocked(t)
 	}
 	return false
 }
+
+// keepAtLimit bounds what is read in search of something to drop: a session may
+// have sent all of what comes first.
+const keepAtLimit = 4 * fillEntries
 
 // floorLocked is the ordinal below which entries neither expire nor drop: a
 // session may have sent them, and the client may hold their packet id.
@@ -360,6 +392,9 @@ func (q *Queue) removeLocked(t *Turn, e *entry) {
 		msg.drop(t.bus)
 	}
 	if p == nil {
+		if q.count == 0 && q.disk != noDisk {
+			t.bus.janitor.visit(q) // dead records of others may be left
+		}
 		return
 	}
 	low := q.lowestLocked()
@@ -416,6 +451,7 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 		e.flags = e.flags&^(flagPending|flagSpilling) | flagStored
 	}
 	q.deliverLocked(t)
+	q.dropExcessLocked(t)
 	if t.bus.overBudget() {
 		q.trimLocked(t)
 	}

@@ -64,9 +64,10 @@ func inboundKey(q uint64, id uint16) []byte {
 	return binary.BigEndian.AppendUint16(idKey(keyInbound, q), id)
 }
 
-func bindingKey(q uint64, exchange, key string) []byte {
+// bindingKey has the syntax too: one pattern may be bound in both.
+func bindingKey(q uint64, exchange string, syntax Syntax, key string) []byte {
 	k := append(idKey(keyBinding, q), exchange...)
-	k = append(k, 0)
+	k = append(k, 0, byte(syntax))
 	return append(k, key...)
 }
 
@@ -289,7 +290,8 @@ func (q *Queue) decodeEntry(ord uint64, v []byte) (entry, error) {
 		id, size := r.uint(), r.uint()
 		e.msg = r.message(q.vh)
 		e.msg.Payload = nil // see loadBody
-		e.msg.body = &body{shard: q.sh, id: id, foreign: true}
+		e.msg.body = &body{shard: q.sh, id: id}
+		e.msg.body.uncounted.Store(true)
 		e.flags |= flagBody
 		e.size = uint32(size)
 	default:

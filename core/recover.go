@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -57,7 +58,7 @@ func (b *Bus) recover() error {
 	}
 	r.finish()
 	for _, w := range r.wills {
-		w.vh.publishWill(r.t, w.sh, w.id, w.who, w.msg)
+		w.vh.NewPublisher(w.who).publishWill(r.t, w.sh, w.id, w.msg)
 		if r.t.Full() {
 			r.t.Flush()
 		}
@@ -149,7 +150,11 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		})
 		who.session = se
 		se.who.Store(who)
-		vh.sessionShard(rec.name).m[rec.name] = se
+		reg := vh.sessionShard(rec.name)
+		if old := reg.m[rec.name]; old != nil {
+			r.forget(old)
+		}
+		reg.m[rec.name] = se
 		r.b.sessionCount.Add(1)
 		r.told.Sessions++
 	default:
@@ -158,7 +163,8 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		r.told.Queues++
 	}
 	q.vh, q.sh, q.kind, q.name, q.id, q.durable = vh, s, rec.kind, rec.name, queueOf(k), true
-	q.far, q.disk, q.limits = noFar, new(onDisk), rec.limits.shared()
+	q.far, q.disk = noFar, new(onDisk)
+	q.limit(rec.limits.shared())
 	if q.kind == KindNamed {
 		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, q.name, ExactlyOnce)
 	}
@@ -177,12 +183,16 @@ func (r *recovery) counters(sh *shard, k, v []byte) error {
 		return nil
 	}
 	q.disk.counters = c
+	// The last ordinals may have been those of transient messages, settled
+	// since: they have left no record but the head behind them.
+	c.next = max(c.next, c.head)
 	q.next, q.disk.bootNext = c.next, c.next
 	q.cursor, q.disk.safeHead = c.head, c.head
 	q.count, q.bytes = c.count, c.bytes
 	q.disk.dupBelow = c.sent
 	if c.sent == math.MaxUint64 { // was connected: anything may have been sent
-		q.disk.dupBelow = c.next
+		// It is within the span of packet ids from the first one that lives.
+		q.disk.dupBelow = min(c.next, c.head+maxSpan)
 	}
 	q.sentTo = q.disk.dupBelow
 	if c.count > 0 {
@@ -203,13 +213,11 @@ func (r *recovery) binding(sh *shard, k, v []byte) error {
 		return nil
 	}
 	var exchange, pattern string
-	rest := k[9:]
-	for i, c := range rest {
-		if c == 0 {
-			exchange, pattern = string(rest[:i]), string(rest[i+1:])
-			break
-		}
+	name, rest, _ := bytes.Cut(k[9:], []byte{0})
+	if len(rest) == 0 {
+		return errRecord
 	}
+	exchange, pattern = string(name), string(rest[1:]) // behind the syntax
 	r.told.Bindings++
 	if q.kind == KindNamed {
 		if x := q.vh.Exchange(exchange); x != nil {
@@ -234,9 +242,7 @@ func (r *recovery) binding(sh *shard, k, v []byte) error {
 			s.addReplay(replay{filter: filter, qos: rec.qos, number: rec.replay})
 		}
 	case queuePrefix:
-		if sub.from = q.vh.Queue(pattern); sub.from == nil {
-			return nil // deleted while the client was away
-		}
+		sub.from = q.vh.Queue(pattern) // nil if it is declared later; see start
 	default:
 		sub.from = q.vh.recoverGroup(s, filter, pattern, rec.qos)
 	}
@@ -342,6 +348,18 @@ func (r *recovery) will(s *shard, k, v []byte) error {
 	return nil
 }
 
+// forget removes a session whose client id a younger one has: its time was
+// over, and the former run did not live to remove its records.
+func (r *recovery) forget(s *Session) {
+	id := s.queue.id
+	for _, kind := range []byte{keyQueue, keyCounter, keyBinding, keyEntry, keyInbound, keyProgress} {
+		r.stray(s.queue.sh, kind, id)
+	}
+	delete(r.queues, id)
+	r.b.sessionCount.Add(-1)
+	r.told.Sessions--
+}
+
 // stray removes the records of one kind of a queue that has no record itself:
 // a transient queue that was spilled, or what was on its way to a queue when
 // it was deleted.
@@ -349,15 +367,15 @@ func (r *recovery) stray(s *shard, kind byte, id uint64) {
 	r.t.part(s).batch.DeleteRange(queueRange(kind, id))
 }
 
-// strayEntries looks for strays among the entries, which are not read
-// otherwise: one look for each queue.
+// strayEntries looks for strays among the entries, and for those below the
+// lowest live one. Entries are not read otherwise: one look for each queue.
 func (r *recovery) strayEntries(s *shard) error {
 	lo, hi := kindRange(keyEntry)
 	for {
-		var id uint64
+		var id, first uint64
 		found := false
 		err := s.store.Scan(lo, hi, func(k, _ []byte) bool {
-			id, found = queueOf(k), true
+			id, first, found = queueOf(k), ordinalOf(k), true
 			return false
 		})
 		if err != nil {
@@ -366,8 +384,11 @@ func (r *recovery) strayEntries(s *shard) error {
 		if !found {
 			return nil
 		}
-		if r.queues[id] == nil {
+		if q := r.queues[id]; q == nil {
 			r.stray(s, keyEntry, id)
+		} else if low := q.lowestLocked(); first < low {
+			// Dead, but the former run did not live to remove them.
+			q.purgeLocked(r.t.part(s), low)
 		}
 		lo = idKey(keyEntry, id+1)
 	}

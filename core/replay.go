@@ -32,7 +32,7 @@ type replayList struct {
 	mu      sync.Mutex
 	list    []replay // guarded by mu
 	running bool     // guarded by mu: a worker is at it
-	again   bool     // guarded by mu: room was announced meanwhile
+	again   bool     // guarded by mu: room was announced, or an answer came, meanwhile
 	paused  bool     // guarded by mu: no client is connected
 }
 
@@ -112,41 +112,40 @@ func (s *Session) Replay(t *Turn) {
 	t.bus.workerOf(s.queue.id).post(task{f: s.runReplay})
 }
 
+// runReplay takes one step, and has the worker come back for the next when it
+// has looked after others.
 func (s *Session) runReplay(t *Turn) {
 	l := s.replayList()
-	for {
-		l.mu.Lock()
-		if l.paused || len(l.list) == 0 {
-			l.running = false
-			l.mu.Unlock()
-			return
-		}
-		r := l.list[0]
-		l.again = false
+	l.mu.Lock()
+	if l.paused || len(l.list) == 0 {
+		l.running = false
 		l.mu.Unlock()
-
-		before := r.after
-		st := s.step(t, &r)
-		if r.after != before || st == stepDone {
-			s.saveProgress(t, &r, st == stepDone)
-		}
-
-		l.mu.Lock()
-		if len(l.list) > 0 && l.list[0].number == r.number {
-			if st == stepDone {
-				l.removeLocked(r.filter)
-			} else {
-				l.list[0].after = r.after
-			}
-		}
-		if st == stepFull && !l.again || st == stepAsked {
-			l.running = false
-			l.mu.Unlock()
-			return
-		}
-		l.mu.Unlock()
-		t.Flush()
+		return
 	}
+	r := l.list[0]
+	l.again = false
+	l.mu.Unlock()
+
+	before := r.after
+	st := s.step(t, &r)
+	if r.after != before || st == stepDone {
+		s.saveProgress(t, &r, st == stepDone)
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.list) > 0 && l.list[0].number == r.number {
+		if st == stepDone {
+			l.removeLocked(r.filter)
+		} else {
+			l.list[0].after = r.after
+		}
+	}
+	if (st == stepFull || st == stepAsked) && !l.again {
+		l.running = false
+		return
+	}
+	t.bus.workerOf(s.queue.id).post(task{f: s.runReplay})
 }
 
 type stepResult uint8
@@ -165,7 +164,7 @@ func (s *Session) step(t *Turn, r *replay) stepResult {
 	store := &q.vh.retained
 	var nodes [replayStep]*retainedNode
 	n := 0
-	store.walk(r.filter, r.after, func(node *retainedNode) bool {
+	reached := store.walk(r.filter, r.after, func(node *retainedNode) bool {
 		nodes[n] = node
 		n++
 		return n < len(nodes)
@@ -188,6 +187,9 @@ func (s *Session) step(t *Turn, r *replay) stepResult {
 			right.Address = bytes.Clone(m.Topic)
 			b.spawn(func(ctx context.Context) {
 				b.ask(ctx, s.principal(), right)
+				if ctx.Err() != nil {
+					return
+				}
 				t := b.NewTurn()
 				s.Replay(t)
 				t.End()
@@ -199,7 +201,10 @@ func (s *Session) step(t *Turn, r *replay) stepResult {
 		}
 		r.after = node.key
 	}
-	if n < len(nodes) {
+	switch {
+	case reached != "":
+		r.after = reached
+	case n < len(nodes):
 		return stepDone
 	}
 	return stepMore
@@ -218,9 +223,11 @@ func (s *Session) sendRetained(t *Turn, m *Message, qos QoS) bool {
 	if full {
 		return false
 	}
-	if err := q.enqueue(t, m, qos, flagRetained, nil); err != nil {
+	if t.bus.rejecting.Load() && q.refuses(m) {
 		t.dropped(q, DropOverflow, 1)
+		return true
 	}
+	q.enqueue(t, m, qos, flagRetained, nil)
 	return true
 }
 

@@ -163,17 +163,26 @@ func (r *retainedStore) flush(t *Turn) {
 	}
 }
 
-// any says whether a retained message matches the filter.
+// any says whether a retained message may match the filter, without looking
+// far: whoever subscribes must not wait for a search.
 func (r *retainedStore) any(filter string) bool {
-	found := false
-	r.walk(filter, "", func(*retainedNode) bool { found = true; return false })
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if strings.ContainsAny(filter, "+#") {
+		return r.nodes.Len() > 0
+	}
+	_, found := r.nodes.Get(levelKey(filter))
 	return found
 }
 
+// walkBudget is how many keys that do not match are looked at in one walk.
+const walkBudget = 4096
+
 // walk calls f for the retained messages that match, in the order of their
 // keys, from the one after the key given on, until f returns false. f is
-// called under the lock.
-func (r *retainedStore) walk(filter, after string, f func(*retainedNode) bool) {
+// called under the lock. If the walk has looked at too many keys that do not
+// match, reached is the key after which another one goes on.
+func (r *retainedStore) walk(filter, after string, f func(*retainedNode) bool) (reached string) {
 	levels := strings.Split(filter, "/")
 	from := after
 	if after != "" {
@@ -184,6 +193,7 @@ func (r *retainedStore) walk(filter, after string, f func(*retainedNode) bool) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	misses := 0
 	for more := true; more; {
 		more = false
 		r.nodes.Ascend(from, func(key string, n *retainedNode) bool {
@@ -197,6 +207,10 @@ func (r *retainedStore) walk(filter, after string, f func(*retainedNode) bool) {
 			if next == "" {
 				return false
 			}
+			if misses++; misses == walkBudget {
+				reached = key
+				return false
+			}
 			if next <= key {
 				return true // the next key may match
 			}
@@ -204,6 +218,7 @@ func (r *retainedStore) walk(filter, after string, f func(*retainedNode) bool) {
 			return false
 		})
 	}
+	return reached
 }
 
 // seek compares a key with a filter. If they do not match, next is where the

@@ -117,9 +117,15 @@ func isUnrestricted(a Authorizer) bool {
 // session that were routed under the present rights have been checked then;
 // those from before (a restart, a change) are checked now, and deliveries to
 // the members of a group always.
+//
+// A named queue is a thing of its own, as in AMQP: who may consume it may have
+// what is in it, wherever that came from. RabbitMQ asks for the right to read
+// the queue at basic.consume and never looks at the routing keys. A session
+// takes up its $queue subscriptions again by itself, and stays connected when
+// rights change; so that right is asked for at each delivery, from memory.
 func (q *Queue) permitsLocked(t *Turn, c *Consumer, e *entry) permission {
 	b := t.bus
-	if b.unrestricted.Load() || q.kind == KindNamed {
+	if b.unrestricted.Load() || q.kind == KindNamed && c.opt.Identity.session == nil {
 		return allowed
 	}
 	if q.kind == KindSession {
@@ -130,12 +136,20 @@ func (q *Queue) permitsLocked(t *Turn, c *Consumer, e *entry) permission {
 			return allowed
 		}
 	}
-	r := Right{Action: ActionReceive, Exchange: e.msg.Exchange.name, Syntax: e.msg.Syntax, Address: e.msg.Topic}
+	var r Right
+	if q.kind == KindNamed {
+		r = subscribeRight(queuePrefix + q.name)
+	} else { // the address belongs to the kept message
+		r = Right{Action: ActionReceive, Exchange: e.msg.Exchange.name, Syntax: e.msg.Syntax, Address: e.msg.Topic}
+	}
 	p := b.may(c.opt.Identity, r)
 	if p == unknown && !c.paused {
 		c.paused = true
 		b.spawn(func(ctx context.Context) {
-			b.ask(ctx, c.opt.Identity, r) // the address belongs to the kept message
+			b.ask(ctx, c.opt.Identity, r)
+			if ctx.Err() != nil {
+				return // and it would be asked without end
+			}
 			t := b.NewTurn()
 			c.Resume(t)
 			t.End()

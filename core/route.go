@@ -40,7 +40,7 @@ func (r *route) is(m *Message) bool {
 }
 
 // routeCache is shared by all publishers of an exchange. It is bounded by the
-// targets it holds; when a shard is full, some of its routes go.
+// targets and addresses it holds; when a shard is full, some of its routes go.
 type routeCache struct {
 	shards [64]routeShard
 }
@@ -57,9 +57,16 @@ type routeKey struct {
 }
 
 const (
-	routeShardWeight = 32 << 10 // targets and routes in one of 64 shards
-	routeWeight      = 8        // what a route weighs beside its targets
+	routeShardWeight = 32 << 10 // in one of 64 shards, by the size of a target
+	routeWeight      = 8        // what a route weighs beside its targets and address
+	targetSize       = 16       // bytes
+
+	// A publisher does not pin routes of addresses longer than this, but the
+	// last: it must not take memory with addresses that nobody else uses.
+	maxPinned = 1024
 )
+
+func (r *route) weight() int { return len(r.targets) + routeWeight + len(r.address)/targetSize }
 
 func (c *routeCache) get(m *Message, hash uint64, epoch uint64) *route {
 	s := &c.shards[hash%uint64(len(c.shards))]
@@ -74,7 +81,7 @@ func (c *routeCache) get(m *Message, hash uint64, epoch uint64) *route {
 
 func (c *routeCache) put(r *route, hash uint64) {
 	s := &c.shards[hash%uint64(len(c.shards))]
-	w := len(r.targets) + routeWeight
+	w := r.weight()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.routes == nil {
@@ -82,7 +89,7 @@ func (c *routeCache) put(r *route, hash uint64) {
 	}
 	key := routeKey{r.syntax, r.address}
 	if old := s.routes[key]; old != nil {
-		s.weight -= len(old.targets) + routeWeight
+		s.weight -= old.weight()
 	}
 	for k, o := range s.routes {
 		if s.weight+w <= routeShardWeight {
@@ -90,7 +97,7 @@ func (c *routeCache) put(r *route, hash uint64) {
 		}
 		if k != key {
 			delete(s.routes, k)
-			s.weight -= len(o.targets) + routeWeight
+			s.weight -= o.weight()
 		}
 	}
 	s.routes[key] = r
@@ -239,8 +246,8 @@ type Publisher struct {
 	internal bool // the broker itself: no rights, no alarms, may write to $SYS
 	last     *route
 	cache    *[routeSlots]*route
-	// intercepted is what an interceptor outside Feed made of the message that
-	// is fed again.
+	// intercepted is what the interceptors made of the message that is fed
+	// again.
 	intercepted *intercepted
 }
 
@@ -313,7 +320,9 @@ func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
 		}
 		m.Exchange.routes.put(r, hash)
 	}
-	*slot = r
+	if slot == &p.last || len(r.address) <= maxPinned {
+		*slot = r
+	}
 	return r, nil, nil
 }
 

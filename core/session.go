@@ -131,7 +131,7 @@ func (vh *VHost) newSession(r SessionRequest) *Session {
 	q := &s.queue
 	vh.initQueue(q, KindSession, r.ClientID, !r.Clean)
 	q.session, q.volatile = s, r.Clean
-	q.limits = r.Limits
+	q.limit(r.Limits)
 	if !r.Clean {
 		s.newAway()
 	}
@@ -149,7 +149,7 @@ func (s *Session) opened(t *Turn, r SessionRequest, present bool) {
 	q := &s.queue
 	if !s.clean {
 		q.mu.Lock()
-		q.limits = r.Limits
+		q.limit(r.Limits)
 		tc := t.promise(q.sh).touch(q)
 		tc.setSnt, tc.sent = true, math.MaxUint64
 		q.mu.Unlock()
@@ -271,6 +271,9 @@ func (s *Session) expire(t *Turn) {
 	reg := vh.sessionShard(s.queue.name)
 	reg.mu.Lock()
 	if a := s.away; s.owner != nil || reg.m[s.queue.name] != s || a.expiry == 0 || a.endedAt+a.expiry > t.Now {
+		if s.owner == nil && reg.m[s.queue.name] == s {
+			s.armLocked(t.Now) // the clock was set back
+		}
 		reg.mu.Unlock()
 		return
 	}
@@ -308,7 +311,7 @@ func (s *Session) PublishOnce(t *Turn, p *Publisher, m *Message, id uint16, limi
 		return nil, nil
 	}
 	if len(s.inbound) >= limit {
-		return nil, fmt.Errorf("%w: %d QoS 2 messages are not released", ErrQuota, limit)
+		return nil, fmt.Errorf("%w: %d QoS 2 messages are not released", ErrProtocol, limit)
 	}
 	wait, err := p.Publish(t, m)
 	if wait != nil || err != nil {

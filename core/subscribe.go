@@ -112,7 +112,7 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	} else {
 		sub = &s.subs.list[i]
 		sub.stop(t)
-		sub.qos = qos
+		sub.qos, sub.from = qos, from
 	}
 	var number uint64
 	if group == "" && q.vh.retained.any(pattern) {
@@ -120,7 +120,7 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	}
 	if !s.clean {
 		t.scratch = (&bindingRecord{qos: qos, replay: number}).append(t.scratch[:0])
-		t.promise(q.sh).batch.Set(bindingKey(q.id, topicExchange, filter), t.scratch)
+		t.promise(q.sh).batch.Set(bindingKey(q.id, topicExchange, SyntaxMQTT, filter), t.scratch)
 	}
 	if ds := q.direct.Load(); ds != nil && from != nil {
 		sub.start(t, s, ds.sink)
@@ -139,7 +139,7 @@ func (s *Session) mayRead(t *Turn, pattern, group string) (Wait, error) {
 	if group == queuePrefix {
 		address = queuePrefix + pattern
 	}
-	r := Right{Action: ActionSubscribe, Exchange: topicExchange, Syntax: SyntaxMQTT, Address: []byte(address)}
+	r := subscribeRight(address)
 	switch t.bus.may(s.principal(), r) {
 	case denied:
 		return nil, fmt.Errorf("subscribe to %q: %w", address, ErrNotAuthorized)
@@ -147,6 +147,10 @@ func (s *Session) mayRead(t *Turn, pattern, group string) (Wait, error) {
 		return t.bus.askAll([]*Principal{s.principal()}, r), nil
 	}
 	return nil, nil
+}
+
+func subscribeRight(address string) Right {
+	return Right{Action: ActionSubscribe, Exchange: topicExchange, Syntax: SyntaxMQTT, Address: []byte(address)}
 }
 
 // splitFilter takes a filter apart. group is "" for a plain filter, the prefix
@@ -184,7 +188,7 @@ func (s *Session) Unsubscribe(t *Turn, filter string) error {
 	s.replayList().remove(filter)
 	if !s.clean {
 		p := t.promise(s.queue.sh)
-		p.batch.Delete(bindingKey(s.queue.id, topicExchange, filter))
+		p.batch.Delete(bindingKey(s.queue.id, topicExchange, SyntaxMQTT, filter))
 		p.batch.Delete(progressKey(s.queue.id, filter))
 	}
 	t.Event(Unsubscribed{Identity: &s.principal().Identity, Filter: filter})
@@ -194,6 +198,12 @@ func (s *Session) Unsubscribe(t *Turn, filter string) error {
 // start consumes from the group or queue of the subscription, for a client
 // that is connected.
 func (sub *subscription) start(t *Turn, s *Session, sink Sink) {
+	if name, ok := strings.CutPrefix(sub.filter, queuePrefix); ok && sub.from == nil {
+		// Declared since the session was recovered, if at all.
+		if q := s.queue.vh.Queue(name); q != nil && q.kind == KindNamed {
+			sub.from = q
+		}
+	}
 	if sub.from == nil {
 		return
 	}
@@ -212,6 +222,7 @@ func (sub *subscription) leave(t *Turn, s *Session) {
 	pattern, _, err := splitFilter(sub.filter)
 	switch {
 	case err != nil: // cannot be: it was checked on the way in
+	case strings.HasPrefix(sub.filter, queuePrefix):
 	case sub.from == nil:
 		s.queue.vh.topics.unbind(&s.queue, SyntaxMQTT, pattern)
 	case sub.from.kind == KindGroup:

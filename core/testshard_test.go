@@ -16,6 +16,7 @@ type testShard struct {
 	held    bool                      // guarded by mu: commits gather
 	closed  bool                      // guarded by mu
 	commits int                       // guarded by mu
+	backlog int64                     // guarded by mu: what Pending answers
 	wg      sync.WaitGroup
 }
 
@@ -107,7 +108,11 @@ func (s *testShard) Commit(b Batch, done func(error)) {
 	s.cond.Signal()
 }
 
-func (s *testShard) Pending() int64 { return 0 }
+func (s *testShard) Pending() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.backlog
+}
 
 func (s *testShard) Get(key []byte, f func([]byte)) (bool, error) {
 	s.mu.Lock()
@@ -143,6 +148,26 @@ func (s *testShard) fork() *testShard {
 	n.view = *s.view.Copy()
 	s.mu.Unlock()
 	return n
+}
+
+// waiting is the number of commits that hold keeps back.
+func (s *testShard) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending)
+}
+
+// forkAt returns a shard as after a crash just when the first n of the commits
+// that wait were on disk and nobody had been told.
+func (s *testShard) forkAt(n int) *testShard {
+	f := newTestShard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.view = *s.view.Copy()
+	for _, c := range s.pending[:n] {
+		f.apply(c.b)
+	}
+	return f
 }
 
 func (s *testShard) close() {

@@ -109,14 +109,14 @@ func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, err
 	if fresh {
 		q = &Queue{}
 		vh.initQueue(q, KindNamed, name, o.Durable)
-		q.limits = o.Limits.shared()
+		q.limit(o.Limits.shared())
 		vh.queues[name] = q
 	}
 	vh.mu.Unlock()
 	q.mu.Lock()
 	same := q.durable == o.Durable
 	if same {
-		q.limits = o.Limits.shared()
+		q.limit(o.Limits.shared())
 	}
 	q.mu.Unlock()
 	if !same {
@@ -148,7 +148,7 @@ func (vh *VHost) BindQueue(t *Turn, q *Queue, exchange, key string, syn Syntax) 
 	x.bind(q, syn, key, ExactlyOnce)
 	if !q.diskless.Load() {
 		t.scratch = (&bindingRecord{syntax: syn, qos: ExactlyOnce}).append(t.scratch[:0])
-		t.promise(q.sh).batch.Set(bindingKey(q.id, exchange, key), t.scratch)
+		t.promise(q.sh).batch.Set(bindingKey(q.id, exchange, syn, key), t.scratch)
 	}
 	return nil
 }

@@ -21,11 +21,11 @@ func (s *Session) saveWill(t *Turn, m *Message) {
 
 // fireWill publishes the will and removes its record in the same batch.
 func (s *Session) fireWill(t *Turn) {
-	s.queue.vh.publishWill(t, s.queue.sh, s.will.id, s.principal(), s.will.msg)
+	p := s.queue.vh.NewPublisher(s.principal())
+	p.publishWill(t, s.queue.sh, s.will.id, s.will.msg)
 }
 
-func (vh *VHost) publishWill(t *Turn, sh *shard, id uint64, who *Principal, m *Message) {
-	p := vh.NewPublisher(who)
+func (p *Publisher) publishWill(t *Turn, sh *shard, id uint64, m *Message) {
 	wait, err := p.Publish(t, m)
 	if wait != nil {
 		// The record stays on disk until the message is published.
@@ -36,11 +36,11 @@ func (vh *VHost) publishWill(t *Turn, sh *shard, id uint64, who *Principal, m *M
 				return
 			}
 			t := b.NewTurn()
-			vh.publishWill(t, sh, id, who, m)
+			p.publishWill(t, sh, id, m) // the same publisher: it knows what interceptors said
 			t.End()
 		})
 		return
 	}
 	t.promise(sh).batch.Delete(willKey(id))
-	t.Event(WillPublished{Identity: &who.Identity, Topic: string(m.Topic), Err: err})
+	t.Event(WillPublished{Identity: &p.who.Identity, Topic: string(m.Topic), Err: err})
 }

@@ -8,8 +8,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// drainTime is how long a node may take to stop.
-const drainTime = 9 * time.Second
+// drainTime is how long a node may take to stop. After endTime it is ended.
+const (
+	drainTime = 8 * time.Second
+	endTime   = 9 * time.Second
+)
 
 func serveCommand() *cobra.Command {
 	var src source
@@ -48,9 +51,21 @@ func serve(ctx context.Context, n *node) error {
 	n.log.Info("stopping", "within", drainTime)
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if err := n.close(drain); err != nil {
-		return fmt.Errorf("stop: %w", err)
+	stopped := make(chan error, 1)
+	go n.stop(drain, stopped)
+	select {
+	case err := <-stopped:
+		if err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	case <-time.After(endTime):
+		// A store that waits for space may never end. Nothing that it holds
+		// back has been acknowledged.
+		n.log.Error("ended without waiting for the store", "after", endTime)
+		return &exitError{3}
 	}
 	n.log.Info("stopped")
 	return nil
 }
+
+func (n *node) stop(ctx context.Context, stopped chan<- error) { stopped <- n.close(ctx) }

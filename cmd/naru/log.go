@@ -49,9 +49,9 @@ func describe(e core.Event) (slog.Level, string, []slog.Attr) {
 	case core.Unsubscribed:
 		return slog.LevelDebug, "unsubscribed", append(who(e.Identity), slog.String("filter", e.Filter))
 	case core.PublishRefused:
-		return slog.LevelInfo, "publish refused", append(who(e.Identity), slog.String("topic", e.Topic), cause(e.Cause))
+		return slog.LevelInfo, "publish refused", append(who(e.Identity), slog.String("topic", e.Topic), cause(e.Cause), slog.Int64("count", e.Count))
 	case core.SubscribeRefused:
-		return slog.LevelInfo, "subscribe refused", append(who(e.Identity), slog.String("filter", e.Filter), cause(e.Cause))
+		return slog.LevelInfo, "subscribe refused", append(who(e.Identity), slog.String("filter", e.Filter), cause(e.Cause), slog.Int64("count", e.Count))
 	case core.SessionExpired:
 		return slog.LevelInfo, "session expired", []slog.Attr{slog.String("vhost", e.VHost), slog.String("client_id", e.ClientID)}
 	case core.Dropped:
@@ -81,11 +81,20 @@ func describe(e core.Event) (slog.Level, string, []slog.Attr) {
 	return slog.LevelDebug, "", nil
 }
 
+// clip shortens what a client chose, which may have 64 KiB.
+func clip(s string) string {
+	const most = 256
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
 func who(id *core.Identity) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("protocol", id.Protocol))
 	for _, a := range [...]slog.Attr{
-		slog.String("client_id", id.ClientID), slog.String("user", id.User), slog.String("vhost", id.VHost),
+		slog.String("client_id", clip(id.ClientID)), slog.String("user", clip(id.User)), slog.String("vhost", clip(id.VHost)),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)
@@ -101,5 +110,5 @@ func cause(err error) slog.Attr {
 	if err == nil {
 		return slog.Attr{}
 	}
-	return slog.String("cause", err.Error())
+	return slog.String("cause", clip(err.Error())) // which may quote the client
 }

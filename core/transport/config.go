@@ -34,8 +34,8 @@ func (c Config) Validate() error {
 		return errors.New("max_connections and loops must not be negative")
 	case c.AuthTimeout <= 0:
 		return errors.New("auth_timeout must be positive")
-	case c.AuthBytes < 128 || c.AuthBytes > 1<<30 || c.OutboxSize < 1024 || c.Unconfirmed < 1024:
-		return errors.New("auth_bytes must be from 128 to 1GiB, outbox_size and unconfirmed at least 1024")
+	case c.AuthBytes < 128 || max(c.AuthBytes, c.OutboxSize, c.Unconfirmed) > 1<<30 || c.OutboxSize < 1024 || c.Unconfirmed < 1024:
+		return errors.New("auth_bytes must be from 128 to 1GiB, outbox_size and unconfirmed from 1KiB to 1GiB")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -145,7 +146,11 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 			t.Flush()
 		}
 		c.gate.Begin(t)
-		r := c.handler.Feed(t, data)
+		fed := data
+		if c.limit > 0 && len(fed) > int(c.limit) { // a first packet that is larger is not seen whole
+			fed = fed[:c.limit]
+		}
+		r := c.handler.Feed(t, fed)
 		c.gate.EndFeed(t, r.Consumed+r.Held)
 		data = data[r.Consumed:]
 		c.need, c.whole = int32(r.Need), int32(max(r.Need, r.Whole))
@@ -153,7 +158,9 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 			c.end(t, r.Cause)
 			return
 		}
-		if first := max(int(c.whole), len(data)); c.limit > 0 && r.Consumed == 0 && first > int(c.limit) {
+		// Behind a packet that waits there may be others: their bytes do not count.
+		first := max(int(c.whole), len(data))
+		if c.limit > 0 && r.Consumed == 0 && r.Wait == nil && first > int(c.limit) {
 			c.end(t, fmt.Errorf("%w: %d bytes before login, limit %d", core.ErrTooLarge, first, c.limit))
 			return
 		}
@@ -325,6 +332,11 @@ func (c *Conn) end(t *core.Turn, cause error) {
 	// when what its goodbye has changed is on disk.
 	t.After(c.out.finish)
 	c.gate.EndFeed(t, 0)
+	if c.waiting {
+		// What comes now is thrown away; reading it finds the peer's end.
+		c.waiting = false
+		c.run.resume(t, c)
+	}
 }
 
 // lingerTime is how long a socket waits for its peer to read what was said
@@ -339,6 +351,9 @@ func (c *Conn) gone(t *core.Turn, cause error) {
 		return
 	}
 	if c.lingering {
+		if errors.Is(cause, io.EOF) && c.out.awaited() {
+			return
+		}
 		c.lingering = false
 		c.srv.left(c)
 		c.out.close()

@@ -33,8 +33,10 @@ func (s *Server) accept(ln net.Listener, newHandler func(*Conn) Handler) {
 				return
 			}
 			// Out of descriptors, as a rule: those who are here are served on.
+			if pause == 0 {
+				s.log.Error("accept failed, and is tried again", "err", err)
+			}
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.Error("accept failed", "err", err, "retry_in", pause)
 			select {
 			case <-time.After(pause):
 			case <-s.ctx.Done():
@@ -61,6 +63,9 @@ func (s *Server) serve(nc *net.TCPConn, newHandler func(*Conn) Handler) {
 		return
 	}
 	g.conn = c
+	// Whoever kicks it from now on comes after its handler is there.
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()

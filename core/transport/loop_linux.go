@@ -62,6 +62,8 @@ type listening struct {
 	ln  *net.TCPListener // kept so that it is not collected, and its descriptor closed
 	fd  int
 	new func(*Conn) Handler
+	// failing: the last attempt to accept failed, and the next has its time.
+	failing bool
 }
 
 const (
@@ -119,8 +121,11 @@ func (l *loop) watch(fd int, events uint32) error {
 func (l *loop) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll),
 		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	if e == 0 && n > 0 || timeout == 0 {
+	switch {
+	case e == 0 && n > 0:
 		return int(n), nil
+	case timeout == 0:
+		return 0, nil
 	}
 	runtime.Gosched()
 	k, err := unix.EpollWait(l.epoll, events, timeout)
@@ -181,7 +186,9 @@ func (l *loop) handle(t *core.Turn, ev *unix.EpollEvent) {
 		return
 	}
 	if ls := l.serving[fd]; ls != nil {
-		l.accept(ls)
+		if !ls.failing {
+			l.accept(ls)
+		}
 		return
 	}
 	if fd >= len(l.conns) || l.conns[fd] == nil {
@@ -363,13 +370,17 @@ func (l *loop) accept(ls *listening) {
 		fd, sa, err := syscall.Accept4(ls.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
+			ls.failing = false
 			return
 		case errors.Is(err, syscall.EINTR), errors.Is(err, syscall.ECONNABORTED):
 			continue
 		case err != nil:
 			// Out of descriptors, as a rule. The backlog keeps who waits, and the
 			// next attempt is made soon.
-			s.log.Error("accept failed", "err", err)
+			if !ls.failing {
+				s.log.Error("accept failed, and is tried again", "err", err)
+			}
+			ls.failing = true
 			s.spawned.Add(1)
 			time.AfterFunc(100*time.Millisecond, func() {
 				defer s.spawned.Done()
@@ -412,12 +423,28 @@ func (l *loop) listen(ln *net.TCPListener, newHandler func(*Conn) Handler) error
 	if err != nil {
 		return err
 	}
+	// Inherited by what is accepted: a peer that vanished without a word must not
+	// hold a descriptor for ever, if its protocol has no keep-alive.
+	for _, o := range [...]struct{ level, name, value int }{
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 300},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 60}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 5},
+	} {
+		if err := unix.SetsockoptInt(ls.fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("keep-alive of TCP: %w", err)
+		}
+	}
 	done := make(chan error, 1)
 	l.send(posted{g: func(*core.Turn) {
 		l.serving[ls.fd] = ls
-		done <- l.watch(ls.fd, unix.EPOLLIN)
+		// By edges: what cannot be accepted must not wake the loop for ever.
+		done <- l.watch(ls.fd, unix.EPOLLIN|unix.EPOLLET)
 	}})
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-l.done: // Close was faster
+		return net.ErrClosed
+	}
 }
 
 // unlisten stops accepting.

@@ -33,7 +33,7 @@ type Outbox struct {
 	sealed   []chunk    // full buffers, oldest first
 	buf      []byte     // being filled
 	size     int        // bytes in all, with those being written
-	replies  int32      // bytes of replies appended since nothing waited
+	replies  int32      // at most so many of them are replies
 	touched  bool       // in the list of a turn that will flush
 	writing  bool       // somebody writes, with the lock let go
 	blocked  bool       // the socket has no room
@@ -43,6 +43,7 @@ type Outbox struct {
 	finished bool       // the peer has been told so
 	dead     bool       // the socket is gone; bytes are thrown away
 	freed    bool       // the socket has been released
+	leaving  bool       // the peer has closed its side and waits for the end of ours
 }
 
 // A chunk is a sealed buffer, or a reference to bytes that never change.
@@ -211,9 +212,7 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 		if rest := consume(w.chunks, n); len(rest) > 0 {
 			o.sealed = append(append([]chunk(nil), rest...), o.sealed...)
 		}
-		if o.size == 0 {
-			o.replies = 0
-		}
+		o.replies = int32(min(int(o.replies), max(o.size, 0)))
 		if err != nil && !errors.Is(err, errAgain) {
 			failed = err
 			o.throwLocked()
@@ -241,10 +240,13 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 	if free {
 		o.freed = true
 	}
+	left := o.leaving && (o.finished || o.dead) && !free
 	o.mu.Unlock()
 	switch {
 	case free:
 		o.sock.release()
+	case left:
+		o.conn.run.post(o.conn, func(t *core.Turn, c *Conn) { c.gone(t, nil) })
 	case failed != nil:
 		o.conn.fail(failed)
 	case drained:
@@ -304,6 +306,16 @@ func (o *Outbox) finish(t *core.Turn) {
 		o.touched = true
 		t.Touch(o, 0)
 	}
+}
+
+// awaited says whether there is something that a peer may wait for which has
+// closed its side: last replies, or commits before the end. If so, the
+// connection is gone as soon as there is no more.
+func (o *Outbox) awaited() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.leaving = !o.dead && !o.finished && (!o.closing || o.size > 0)
+	return o.leaving
 }
 
 // close throws away what is left and releases the socket, at once or when

@@ -38,6 +38,8 @@ func (s *Server) NewPipe(newHandler func(*Conn) Handler) *Pipe {
 		return nil
 	}
 	p.conn = c
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

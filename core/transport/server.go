@@ -40,11 +40,12 @@ type Server struct {
 	conns     map[*Conn]struct{}  // guarded by mu: those served by goroutines
 	closed    bool                // guarded by mu
 	timers    *wheel.Wheel[*Conn] // guarded by mu: of connections served by goroutines
+	down      chan struct{}       // closed when Close is over
 }
 
 // NewServer starts a server without listeners.
 func NewServer(b *core.Bus, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{bus: b, cfg: cfg, log: log, started: time.Now(), conns: make(map[*Conn]struct{})}
+	s := &Server{bus: b, cfg: cfg, log: log, started: time.Now(), conns: make(map[*Conn]struct{}), down: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.timers = wheel.New[*Conn](100*time.Millisecond, 0)
 	switch {
@@ -101,19 +102,17 @@ func (s *Server) Listen(address string, newHandler func(*Conn) Handler) (net.Add
 
 // Close stops listening and ends every connection: each handler's Closed is
 // called with core.ErrShutdown, and what outboxes hold has until ctx ends to go
-// out. It may be called more than once.
+// out. It may be called more than once; every call returns when it is done.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
+		<-s.down
 		return nil
 	}
 	s.closed = true
+	defer close(s.down)
 	listeners := s.listeners
-	conns := make([]*Conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
 	s.mu.Unlock()
 	for _, l := range s.loops {
 		l.unlisten()
@@ -121,7 +120,7 @@ func (s *Server) Close(ctx context.Context) error {
 	for _, ln := range listeners {
 		ln.Close()
 	}
-	for _, c := range conns {
+	for _, c := range s.onGoroutines() {
 		c.Kick(core.ErrShutdown)
 	}
 	for _, l := range s.loops {
@@ -139,8 +138,22 @@ func (s *Server) Close(ctx context.Context) error {
 	for _, l := range s.loops {
 		l.close()
 	}
+	for _, c := range s.onGoroutines() {
+		c.run.post(c, func(t *core.Turn, c *Conn) { c.gone(t, core.ErrShutdown) })
+	}
 	s.spawned.Wait()
 	return nil
+}
+
+// onGoroutines returns the connections that are not served by a loop.
+func (s *Server) onGoroutines() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	return conns
 }
 
 // newConn sets up a connection that has been accepted. It returns nil if there

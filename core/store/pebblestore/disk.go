@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -23,6 +25,9 @@ type disk struct {
 	armed  atomic.Bool // the store is open; before, errors are returned
 	broken atomic.Bool
 }
+
+// retryNoSpace is how long a table waits for space.
+const retryNoSpace = 200 * time.Millisecond
 
 var errBroken = errors.New("not written: the log has failed before")
 
@@ -165,7 +170,8 @@ func (f logFile) Close() error {
 }
 
 // A plainFile is any other that is written. Pebble knows what to do with its
-// errors.
+// errors, but not to wait before it tries again: on a full disk it would write
+// the same table hundreds of times a second.
 type plainFile struct {
 	vfs.File
 	d *disk
@@ -175,7 +181,11 @@ func (f plainFile) Write(p []byte) (int, error) {
 	if f.d.broken.Load() {
 		return 0, errBroken
 	}
-	return f.File.Write(p)
+	n, err := f.File.Write(p)
+	if errors.Is(err, syscall.ENOSPC) && f.d.armed.Load() {
+		time.Sleep(retryNoSpace)
+	}
+	return n, err
 }
 
 func (f plainFile) Sync() error {

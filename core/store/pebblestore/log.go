@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -18,7 +19,11 @@ type logger struct {
 	*slog.Logger
 	fail    func(error)
 	opening atomic.Bool
+	noSpace atomic.Int64 // when it was last told, unix nanoseconds
 }
+
+// tellNoSpace is how often a full disk is told.
+const tellNoSpace = 10 * time.Second
 
 func (l *logger) Infof(format string, args ...any) {
 	if l.Enabled(context.Background(), slog.LevelDebug) {
@@ -63,10 +68,14 @@ func (l *logger) listener() *pebble.EventListener {
 
 // background hears of a flush or compaction that failed. Pebble tries again.
 // That is right for a full disk, since nothing was lost and space may come;
-// with anything else the disk has told that it cannot be trusted.
+// with anything else the disk has told that it cannot be trusted. A log that is
+// on the same disk must not be filled by it.
 func (l *logger) background(err error) {
 	if errors.Is(err, syscall.ENOSPC) {
-		l.Error("no space for the store", "error", err)
+		now, last := time.Now().UnixNano(), l.noSpace.Load()
+		if now-last > int64(tellNoSpace) && l.noSpace.CompareAndSwap(last, now) {
+			l.Error("no space for the store", "error", err.Error())
+		}
 		return
 	}
 	l.fail(fmt.Errorf("background work: %w", err))
