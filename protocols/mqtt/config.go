@@ -19,6 +19,7 @@ type Config struct {
 	MaxInboundQoS2           int           `yaml:"max_inbound_qos2" doc:"QoS 2 messages of a client that it has not released; one more closes its connection."`
 	MaxKeepAlive             time.Duration `yaml:"max_keep_alive" doc:"Longest keep-alive; it holds for clients that ask for a longer one, or for none (0). 0: no ceiling."`
 	MaxSubscriptions         int           `yaml:"max_subscriptions" doc:"Subscriptions of one session. 0: any number."`
+	MaxTopicLevels           int           `yaml:"max_topic_levels" doc:"Levels of a topic or filter, that is one more than it has slashes; $share and the group count. A deeper filter is refused with SUBACK 0x80, a deeper topic or will topic closes the connection. 0: any number."`
 	MaxClientIDLength        int           `yaml:"max_client_id_length" doc:"Longest client identifier, in bytes."`
 	MaxQueuedMessages        int64         `yaml:"max_queued_messages" doc:"Messages that wait for one session; see queue_overflow. 0: as many as the disk takes."`
 	MaxQueuedBytes           int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of payload that wait for one session; see queue_overflow. 0: as many as the disk takes."`
@@ -44,6 +45,7 @@ func DefaultConfig() Config {
 		MaxInflight:       100,
 		MaxInboundQoS2:    65535,
 		MaxSubscriptions:  65536,
+		MaxTopicLevels:    200,
 		MaxClientIDLength: 65535,
 		QueueOverflow:     "drop-head",
 		SysInterval:       10 * time.Second,
@@ -70,7 +72,7 @@ func (c *Config) Validate() error {
 		bad("queue_overflow must be drop-head or reject-publish")
 	}
 	for name, v := range map[string]int64{
-		"max_keep_alive": int64(c.MaxKeepAlive), "max_subscriptions": int64(c.MaxSubscriptions),
+		"max_keep_alive": int64(c.MaxKeepAlive), "max_subscriptions": int64(c.MaxSubscriptions), "max_topic_levels": int64(c.MaxTopicLevels),
 		"max_queued_messages": c.MaxQueuedMessages, "max_queued_bytes": c.MaxQueuedBytes,
 		"message_expiry": int64(c.MessageExpiry), "session_expiry": int64(c.SessionExpiry), "sys_interval": int64(c.SysInterval),
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/narumq/naru/core"
@@ -23,13 +24,16 @@ type conn struct {
 	listener *Listener
 
 	// in-half: owned by Feed and Closed
-	level   byte // protocol level, 0 before CONNECT
-	login   *login
-	who     *core.Principal
-	pub     core.Publisher
-	session *core.Session // set once; read by the out-half after the start
-	running bool          // the session has started, as far as Feed has seen
-	large   *large        // the PUBLISH that is arriving, if it is a large one
+	level    byte // protocol level, 0 before CONNECT
+	login    *login
+	who      *core.Principal
+	pub      core.Publisher
+	session  *core.Session // set once; read by the out-half after the start
+	running  bool          // the session has started, as far as Feed has seen
+	spoke    bool          // the client has sent something
+	large    *large        // the PUBLISH that is arriving, if it is a large one
+	gathered *refusals     // to be told; nil until there is one
+	asking   *[]byte       // return codes of the SUBSCRIBE that waits in the middle
 
 	// start orders what runs when CONNACK has left against the end of the
 	// connection, which may come first.
@@ -44,13 +48,16 @@ type conn struct {
 
 // Feed parses packets and acts on them. See transport.Handler.
 func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
+	c.spoke = true
 	for !t.Full() {
 		rest := data[r.Consumed:]
 		h, more, err := packet.ReadHeader(rest)
 		if more {
 			break
 		}
-		if err == nil {
+		if err != nil {
+			err = malformed(h.Type, err)
+		} else {
 			err = c.expect(h)
 		}
 		if err != nil {
@@ -218,15 +225,16 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 		return
 	}
 	c.large.abort(t)
+	c.tellRefusals(t)
 	c.session.Close(t, cause == nil)
 	c.a.left()
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 
 // closedEarly tells of a connection that ended before it had logged in, unless
-// a refusal has been told already or it never said anything.
+// a refusal has been told already or the client came and went without a word.
 func (c *conn) closedEarly(t *core.Turn, cause error) {
-	if c.login != nil && c.login.told {
+	if c.login != nil && c.login.told || !c.spoke && errors.Is(cause, io.EOF) {
 		return
 	}
 	id := core.Identity{Protocol: "mqtt", Listener: c.listener.Address, Peer: c.tc.Peer()}

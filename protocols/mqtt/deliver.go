@@ -58,6 +58,7 @@ func (c *conn) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 			id = c.a.ids.of(d.Ordinal)
 			if d.Moved && c.out.moving > 0 {
 				c.out.moving--
+				c.out.resumeLocked(t)
 			}
 		case d.QoS == core.ExactlyOnce && !c.session.Clean():
 			if c.out.moving >= c.a.cfg.MaxInflight {
@@ -88,6 +89,15 @@ func (c *conn) completeLocked(t *core.Turn, d *core.Delivery) core.Verdict {
 	o.End(t, packet.AppendID(o.Begin(4), packet.PUBREL, c.a.ids.of(d.Ordinal)))
 	t.Stats.PacketsOut++
 	return core.Taken
+}
+
+// NotMoved: see core.Mover.
+func (c *conn) NotMoved(t *core.Turn) {
+	o := c.tc.Out()
+	o.Lock()
+	defer o.Unlock()
+	c.out.moving--
+	c.out.resumeLocked(t)
 }
 
 // refuseLocked notes who is to be asked again when there is room.

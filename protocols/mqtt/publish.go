@@ -15,6 +15,9 @@ func (c *conn) publish(t *core.Turn, flags byte, body []byte) (wait core.Wait, e
 	if err := p.Decode(flags, body); err != nil {
 		return nil, malformed(packet.PUBLISH, err)
 	}
+	if c.a.cfg.tooDeep(p.Topic) {
+		return nil, c.a.cfg.errLevels(p.Topic)
+	}
 	m := c.message(t, &p)
 	if c.large != nil {
 		m.Stored = c.large.body
@@ -52,7 +55,7 @@ func (c *conn) refused(t *core.Turn, p *packet.Publish, err error) (acknowledge 
 	if row.publish == closes || errors.Is(err, core.ErrNotAuthorized) && c.a.cfg.DisconnectOnUnauthorized {
 		return false, fmt.Errorf("publish to %q: %w", p.Topic, err)
 	}
-	t.Event(core.PublishRefused{Identity: &c.who.Identity, Topic: string(p.Topic), Cause: err})
+	c.refusedPublish(t, p.Topic, err)
 	return row.publish == drops, nil
 }
 

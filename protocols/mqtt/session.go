@@ -110,6 +110,9 @@ func (c *conn) will(p *packet.Connect) (*core.Message, error) {
 	if len(p.WillTopic) == 0 || bytes.ContainsAny(p.WillTopic, "+#") {
 		return nil, malformed(packet.CONNECT, fmt.Errorf("%w: will topic %q", core.ErrBadAddress, p.WillTopic))
 	}
+	if c.a.cfg.tooDeep(p.WillTopic) {
+		return nil, malformed(packet.CONNECT, c.a.cfg.errLevels(p.WillTopic))
+	}
 	return willMessage(p), nil
 }
 

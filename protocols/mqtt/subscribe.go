@@ -15,16 +15,27 @@ func (c *conn) subscribe(t *core.Turn, body []byte) (core.Wait, error) {
 		return nil, malformed(packet.SUBSCRIBE, err)
 	}
 	codes := make([]byte, 0, 16)
-	for {
+	if c.asking != nil { // go on behind what has been answered
+		codes, c.asking = *c.asking, nil
+	}
+	for i := 0; ; i++ {
 		filter, qos, ok := filters.Next()
 		if !ok {
 			break
 		}
-		// Waiting in the middle is harmless: what has been subscribed is
-		// subscribed once more when the packet is parsed again.
+		if i < len(codes) {
+			continue
+		}
+		if c.a.cfg.tooDeep(filter) {
+			codes = append(codes, packet.SubscribeFailure)
+			c.refusedSubscribe(t, filter, c.a.cfg.errLevels(filter))
+			continue
+		}
 		wait, err := c.session.Subscribe(t, string(filter), core.QoS(qos), c.a.cfg.MaxSubscriptions)
 		switch {
 		case wait != nil:
+			answered := codes
+			c.asking = &answered
 			return wait, nil
 		case err == nil:
 			codes = append(codes, qos)
@@ -32,7 +43,7 @@ func (c *conn) subscribe(t *core.Turn, body []byte) (core.Wait, error) {
 			return nil, fmt.Errorf("subscribe to %q: %w", filter, err)
 		default:
 			codes = append(codes, packet.SubscribeFailure)
-			t.Event(core.SubscribeRefused{Identity: &c.who.Identity, Filter: string(filter), Cause: err})
+			c.refusedSubscribe(t, filter, err)
 		}
 	}
 	c.reply(t, func(b []byte) []byte { return append(packet.AppendSubackHead(b, id, n), codes...) })

@@ -118,13 +118,13 @@ func (c *Connect) decodePayload(b []byte) (err error) {
 			return ErrShort
 		}
 	}
+	if c.Level == 3 && len(b) == 0 {
+		// MQTT 3.1 lets a client leave out what its flags announce.
+		c.HasUser, c.HasPassword = false, false
+	}
 	if c.HasUser {
 		if c.User, b, err = text(b); err != nil {
-			// MQTT 3.1 lets a client leave out what its flags announce.
-			if c.Level != 3 || len(b) != 0 {
-				return err
-			}
-			c.HasUser, c.HasPassword = false, false
+			return err
 		}
 	}
 	if c.HasPassword {
@@ -188,6 +188,11 @@ type Filters struct {
 	qos  bool
 }
 
+// MaxFilters is how many filters one packet may have. The standard knows no
+// limit, but each filter costs far more than its four bytes, and a packet is
+// worked off in one go.
+const MaxFilters = 65536
+
 // DecodeFilters decodes the packet id of a SUBSCRIBE or UNSUBSCRIBE and checks
 // the form of all that follows, so that Next cannot fail.
 func DecodeFilters(t Type, body []byte) (id uint16, f Filters, n int, err error) {
@@ -199,6 +204,9 @@ func DecodeFilters(t Type, body []byte) (id uint16, f Filters, n int, err error)
 	}
 	f = Filters{rest: body[2:], qos: t == SUBSCRIBE}
 	for b := f.rest; len(b) > 0; n++ {
+		if n == MaxFilters {
+			return 0, f, 0, ErrFilters
+		}
 		var v []byte
 		if v, b, err = text(b); err != nil {
 			return 0, f, 0, err

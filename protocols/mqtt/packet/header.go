@@ -48,6 +48,7 @@ var (
 	ErrDup      = errors.New("DUP at QoS 0")
 	ErrID       = errors.New("packet identifier 0")
 	ErrNoFilter = errors.New("no topic filter")
+	ErrFilters  = errors.New("too many topic filters")
 	ErrProtocol = errors.New("not the MQTT protocol")
 	ErrConnect  = errors.New("contradictory CONNECT flags")
 )
