@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,17 +98,18 @@ func parse(part string) (m mutation, err error) {
 
 // baseline sees that the tests pass when nothing is broken.
 func baseline(all []mutation) error {
-	seen := map[string]bool{}
+	var packages []string
 	for _, m := range all {
-		if seen[m.test] {
-			continue
-		}
-		seen[m.test] = true
-		if out, err := test(m.test, ""); err != nil {
-			return fmt.Errorf("without any mutation, go test %s: %w\n%s", m.test, err, tail(out))
+		for _, f := range strings.Fields(m.test) {
+			if strings.HasPrefix(f, "./") && !slices.Contains(packages, f) {
+				packages = append(packages, f)
+			}
 		}
 	}
-	fmt.Printf("%d test commands pass without mutation\n", len(seen))
+	if out, err := test(strings.Join(packages, " "), ""); err != nil {
+		return fmt.Errorf("without any mutation: %w\n%s", err, tail(out))
+	}
+	fmt.Printf("%v pass without mutation\n", packages)
 	return nil
 }
 
