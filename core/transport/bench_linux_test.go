@@ -99,7 +99,7 @@ func BenchmarkIdle(b *testing.B) {
 	for _, driver := range []string{"epoll", "goroutine"} {
 		b.Run(driver, func(b *testing.B) {
 			x := newBox(b, func(o *boxOptions) { o.Poller = driver; o.Loops = 0; o.AuthTimeout = time.Hour })
-			addr, err := x.srv.Listen("127.0.0.1:0", func(*Conn) Handler { return echo{} })
+			addr, err := x.srv.Listen(ListenConfig{Address: "127.0.0.1:0"}, func(*Conn) Handler { return echo{} })
 			if err != nil {
 				b.Fatal(err)
 			}

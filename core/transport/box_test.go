@@ -117,7 +117,7 @@ func (b *box) handler(c *Conn) Handler {
 // listen serves probes on loopback.
 func (b *box) listen() net.Addr {
 	b.t.Helper()
-	addr, err := b.srv.Listen("127.0.0.1:0", b.handler)
+	addr, err := b.srv.Listen(ListenConfig{Address: "127.0.0.1:0"}, b.handler)
 	if err != nil {
 		b.t.Fatal(err)
 	}

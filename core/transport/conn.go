@@ -318,7 +318,7 @@ func (c *Conn) end(t *core.Turn, cause error) {
 	if c.stopWait != nil {
 		c.stopWait()
 	}
-	c.kick.CompareAndSwap(nil, &io.EOF) // a later kick has nothing to do
+	c.kick.CompareAndSwap(nil, &cause) // a later kick has nothing to do
 	c.gate.Begin(t)
 	c.handler.Closed(t, cause)
 	if c.hungUp {

@@ -220,7 +220,7 @@ func control(t testing.TB, c *Conn, f func(fd int)) {
 	case *polledConn:
 		f(r.fd)
 	case *goConn:
-		if err := r.raw.Control(func(fd uintptr) { f(int(fd)) }); err != nil {
+		if err := r.link.(*tcpLink).raw.Control(func(fd uintptr) { f(int(fd)) }); err != nil {
 			t.Error(err)
 		}
 	default:

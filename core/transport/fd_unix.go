@@ -5,6 +5,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"io"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,23 @@ func ready(fd uintptr, d direction) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: int16(d)}}
 	n, err := unix.Poll(p, 0)
 	return n > 0 || err != nil && !errors.Is(err, syscall.EINTR)
+}
+
+// readFD reads what is there.
+func readFD(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		switch {
+		case err == nil && n == 0:
+			return 0, io.EOF
+		case err == nil:
+			return n, nil
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, ErrNothing
+		case !errors.Is(err, syscall.EINTR):
+			return 0, fmt.Errorf("socket: %w", err)
+		}
+	}
 }
 
 // writeFD writes as much as goes without blocking.

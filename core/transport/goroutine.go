@@ -15,12 +15,23 @@ import (
 // goConn serves a connection by a goroutine of its own, on Go's poller: where
 // there is no epoll, and for sockets that are not plain TCP.
 type goConn struct {
+	link
 	conn *Conn
-	nc   *net.TCPConn
-	raw  syscall.RawConn
+	size int // of the buffer that is read into
 
 	mu   sync.Mutex    // held by whoever feeds the connection
 	wake chan struct{} // tells a paused reader to go on
+}
+
+// A link is a socket that a goroutine reads.
+type link interface {
+	socket
+	// adopt is called before anything else.
+	adopt(c *Conn) error
+	// await waits until there is something to read.
+	await() error
+	// read reads it, or returns ErrNothing.
+	read(p []byte) (int, error)
 }
 
 func (s *Server) accept(ln net.Listener, newHandler func(*Conn) Handler) {
@@ -49,20 +60,30 @@ func (s *Server) accept(ln net.Listener, newHandler func(*Conn) Handler) {
 	}
 }
 
-// serve starts the goroutine of a connection.
+// serve serves a plain TCP connection.
 func (s *Server) serve(nc *net.TCPConn, newHandler func(*Conn) Handler) {
 	raw, err := nc.SyscallConn()
 	if err != nil { // it is closed already
 		nc.Close()
 		return
 	}
-	g := &goConn{nc: nc, raw: raw, wake: make(chan struct{}, 1)}
-	c := s.newConn(addrPort(nc.RemoteAddr()), g, g)
+	s.start(&tcpLink{nc: nc, raw: raw}, bigBuffer, addrPort(nc.RemoteAddr()), newHandler)
+}
+
+// start starts the goroutine of a connection.
+func (s *Server) start(l link, size int, peer netip.AddrPort, newHandler func(*Conn) Handler) {
+	g := &goConn{link: l, size: size, wake: make(chan struct{}, 1)}
+	c := s.newConn(peer, g, g)
 	if c == nil {
-		nc.Close()
+		l.release()
 		return
 	}
 	g.conn = c
+	if err := l.adopt(c); err != nil { // it is closed already
+		s.open.Add(-1)
+		l.release()
+		return
+	}
 	// Whoever kicks it from now on comes after its handler is there.
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +91,7 @@ func (s *Server) serve(nc *net.TCPConn, newHandler func(*Conn) Handler) {
 	if s.closed {
 		s.mu.Unlock()
 		s.open.Add(-1)
-		nc.Close()
+		l.release()
 		return
 	}
 	s.conns[c] = struct{}{}
@@ -78,7 +99,7 @@ func (s *Server) serve(nc *net.TCPConn, newHandler func(*Conn) Handler) {
 	c.handler = newHandler(c)
 	g.arm(c, s.now()+int64(s.cfg.AuthTimeout))
 	s.spawned.Add(1)
-	go g.read(c)
+	go g.serve(c)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -89,8 +110,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// read is the goroutine of a connection: it reads and feeds until the end.
-func (g *goConn) read(c *Conn) {
+// serve is the goroutine of a connection: it reads and feeds until the end.
+func (g *goConn) serve(c *Conn) {
 	defer c.srv.spawned.Done()
 	for {
 		// A pooled buffer is held while there is something to read, and not
@@ -99,11 +120,11 @@ func (g *goConn) read(c *Conn) {
 			g.gone(c, err)
 			return
 		}
-		shared := getBuffer(bigBuffer)
+		shared := getBuffer(g.size)
 		g.mu.Lock()
-		buf := c.readBuffer(shared[:bigBuffer])
+		buf := c.readBuffer(shared[:g.size])
 		g.mu.Unlock()
-		n, err := g.nc.Read(buf)
+		n, err := g.read(buf)
 		g.mu.Lock()
 		if n > 0 && !c.ended {
 			t := c.srv.bus.NewTurn()
@@ -113,7 +134,7 @@ func (g *goConn) read(c *Conn) {
 		paused := c.waiting && !c.ended
 		g.mu.Unlock()
 		putBuffer(shared)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNothing) {
 			g.gone(c, err)
 			return
 		}
@@ -123,15 +144,28 @@ func (g *goConn) read(c *Conn) {
 	}
 }
 
-// await waits until there is something to read.
-func (g *goConn) await() error {
-	return g.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
+// A tcpLink is a plain TCP socket.
+type tcpLink struct {
+	conn *Conn
+	nc   *net.TCPConn
+	raw  syscall.RawConn
 }
+
+func (l *tcpLink) adopt(c *Conn) error {
+	l.conn = c
+	return nil
+}
+
+func (l *tcpLink) await() error {
+	return l.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
+}
+
+func (l *tcpLink) read(p []byte) (int, error) { return l.nc.Read(p) }
 
 // write writes without blocking. If the socket is full, a goroutine waits until
 // it has room, for as long as there is something to write.
-func (g *goConn) write(bufs [][]byte) (n int, err error) {
-	e := g.raw.Write(func(fd uintptr) bool {
+func (l *tcpLink) write(bufs [][]byte) (n int, err error) {
+	e := l.raw.Write(func(fd uintptr) bool {
 		n, err = writeFD(int(fd), bufs)
 		return true
 	})
@@ -139,16 +173,16 @@ func (g *goConn) write(bufs [][]byte) (n int, err error) {
 		err = e
 	}
 	if errors.Is(err, errAgain) {
-		g.conn.srv.spawned.Add(1)
-		go g.awaitRoom()
+		l.conn.srv.spawned.Add(1)
+		go l.awaitRoom()
 	}
 	return n, err
 }
 
-func (g *goConn) awaitRoom() {
-	c := g.conn
+func (l *tcpLink) awaitRoom() {
+	c := l.conn
 	defer c.srv.spawned.Done()
-	if err := g.raw.Write(func(fd uintptr) bool { return ready(fd, forWriting) }); err != nil {
+	if err := l.raw.Write(func(fd uintptr) bool { return ready(fd, forWriting) }); err != nil {
 		return // closed meanwhile
 	}
 	t := c.srv.bus.NewTurn()
@@ -156,13 +190,13 @@ func (g *goConn) awaitRoom() {
 	t.End()
 }
 
-func (g *goConn) finish() {
+func (l *tcpLink) finish() {
 	// The peer may have gone already; the reader finds that out.
-	_ = g.nc.CloseWrite()
+	_ = l.nc.CloseWrite()
 }
 
-func (g *goConn) release() {
-	_ = g.nc.Close() // nothing is in it that anybody waits for
+func (l *tcpLink) release() {
+	_ = l.nc.Close() // nothing is in it that anybody waits for
 }
 
 func (g *goConn) gone(c *Conn, err error) {

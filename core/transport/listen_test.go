@@ -17,7 +17,7 @@ func TestListen(t *testing.T) {
 		var addrs []net.Addr
 		made := make([]atomic.Int64, 3)
 		for i := range made {
-			addr, err := b.srv.Listen("127.0.0.1:0", func(c *Conn) Handler {
+			addr, err := b.srv.Listen(ListenConfig{Address: "127.0.0.1:0"}, func(c *Conn) Handler {
 				made[i].Add(1)
 				return b.handler(c)
 			})
@@ -50,11 +50,11 @@ func TestListenInUse(t *testing.T) {
 	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
 		b := newBox(t, driver)
 		addr := b.listen()
-		_, err := b.srv.Listen(addr.String(), b.handler)
+		_, err := b.srv.Listen(ListenConfig{Address: addr.String()}, b.handler)
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), addr.String()) {
 			t.Errorf("the address in use gives %v", err)
 		}
-		if _, err := b.srv.Listen("127.0.0.1:no-such-port", b.handler); err == nil {
+		if _, err := b.srv.Listen(ListenConfig{Address: "127.0.0.1:no-such-port"}, b.handler); err == nil {
 			t.Error("a port that is none is listened on")
 		}
 		c, _ := b.dial(addr) // the first is served on
@@ -76,7 +76,7 @@ func TestListenIPv6(t *testing.T) {
 			{"[::]:0", "::1"},
 			{"[::]:0", "127.0.0.1"}, // both families arrive at one socket
 		} {
-			addr, err := b.srv.Listen(s.listen, b.handler)
+			addr, err := b.srv.Listen(ListenConfig{Address: s.listen}, b.handler)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +127,7 @@ func TestListenClose(t *testing.T) {
 			go func() {
 				defer close(done)
 				for {
-					if _, err := b.srv.Listen("127.0.0.1:0", b.handler); err != nil {
+					if _, err := b.srv.Listen(ListenConfig{Address: "127.0.0.1:0"}, b.handler); err != nil {
 						return
 					}
 				}

@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -72,33 +71,6 @@ func (s *Server) Accepted() uint64 { return s.lanes.Load() }
 
 // Traffic returns the bytes received and sent since the start.
 func (s *Server) Traffic() (received, sent uint64) { return s.received.Load(), s.sent.Load() }
-
-// Listen serves connections that arrive at a TCP address. newHandler makes the
-// protocol's side of each. It returns the address that is really listened on.
-func (s *Server) Listen(address string, newHandler func(*Conn) Handler) (net.Addr, error) {
-	ln, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		ln.Close()
-		return nil, net.ErrClosed
-	}
-	s.listeners = append(s.listeners, ln)
-	s.mu.Unlock()
-	if len(s.loops) > 0 {
-		if err := s.loops[0].listen(ln.(*net.TCPListener), newHandler); err != nil {
-			ln.Close()
-			return nil, fmt.Errorf("listen on %s: %w", address, err)
-		}
-	} else {
-		s.spawned.Add(1)
-		go s.accept(ln, newHandler)
-	}
-	return ln.Addr(), nil
-}
 
 // Close stops listening and ends every connection: each handler's Closed is
 // called with core.ErrShutdown, and what outboxes hold has until ctx ends to go

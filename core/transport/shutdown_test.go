@@ -54,7 +54,7 @@ func TestClose(t *testing.T) {
 				t.Errorf("connection %d got %s", i, short(rest))
 			}
 		}
-		if _, err := b.srv.Listen("127.0.0.1:0", b.handler); !errors.Is(err, net.ErrClosed) {
+		if _, err := b.srv.Listen(ListenConfig{Address: "127.0.0.1:0"}, b.handler); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Listen after Close: %v", err)
 		}
 		if nc, err := net.DialTimeout("tcp", addr.String(), patience); err == nil {

@@ -46,7 +46,7 @@ func (a *Adapter) Start(context.Context) error {
 		if a.bus.VHost(l.VHost) == nil {
 			return fmt.Errorf("listener %s: vhost %q: %w", l.Address, l.VHost, core.ErrNotFound)
 		}
-		addr, err := a.srv.Listen(l.Address, a.Handler(l))
+		addr, err := a.srv.Listen(l.ListenConfig, a.Handler(l))
 		if err != nil {
 			return err
 		}

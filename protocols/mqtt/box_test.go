@@ -82,7 +82,7 @@ type peer struct {
 }
 
 func (b *box) open() *peer {
-	return &peer{Pipe: b.srv.NewPipe(b.a.Handler(Listener{Address: "pipe", VHost: "/"})), t: b.t}
+	return &peer{Pipe: b.srv.NewPipe(b.a.Handler(Listener{transport.ListenConfig{Address: "pipe"}, "/"})), t: b.t}
 }
 
 // raw turns "10 0c 'MQTT'" into bytes.

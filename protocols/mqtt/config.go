@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/mqtt/packet"
 )
 
@@ -32,15 +33,15 @@ type Config struct {
 
 // A Listener is an address where MQTT is served.
 type Listener struct {
-	Address string `yaml:"address" doc:"Host and port, such as 127.0.0.1:1883 or :1883."`
-	VHost   string `yaml:"vhost" doc:"The vhost of clients whose user name does not name one (vhost:user)."`
+	transport.ListenConfig `yaml:",inline"`
+	VHost                  string `yaml:"vhost" doc:"The vhost of clients whose user name does not name one (vhost:user)."`
 }
 
 // DefaultConfig returns the settings that hold where nothing is configured.
 func DefaultConfig() Config {
 	return Config{
 		Enabled:           true,
-		Listeners:         []Listener{{Address: "127.0.0.1:1883", VHost: "/"}},
+		Listeners:         []Listener{{transport.ListenConfig{Address: "127.0.0.1:1883"}, "/"}},
 		MaxPacketSize:     packet.MaxLength + packet.MaxHeader,
 		MaxInflight:       100,
 		MaxInboundQoS2:    65535,

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
 	"github.com/narumq/naru/protocols/mqtt/packet"
 )
@@ -48,7 +49,7 @@ func TestSecurity1HalfOpen(t *testing.T) {
 	const clients, each = 1000, 16 << 10
 	var log recorder
 	b := newBox(t, log.record, func(o *boxOptions) {
-		o.config.Listeners = []Listener{{Address: "127.0.0.1:0", VHost: "/"}}
+		o.config.Listeners = []Listener{{transport.ListenConfig{Address: "127.0.0.1:0"}, "/"}}
 		o.conn.Poller, o.conn.AuthTimeout = "auto", time.Hour
 	})
 	before := heap()
