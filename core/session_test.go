@@ -361,3 +361,32 @@ func TestOfflineLimits(t *testing.T) {
 		})
 	}
 }
+
+// A takeover waits until the changes of the old connection are on their way to
+// the shard, so that its own come behind them.
+func TestTakeoverComesBehindTheOldChanges(t *testing.T) {
+	x := newBox(t)
+	c := x.connect("c", persistent)
+	old := x.NewTurn()
+	c.s.Close(old, true)
+	open := func() (w Wait) {
+		x.turn(func(tn *Turn) {
+			who := NewPrincipal(Identity{ClientID: "c", VHost: "/"})
+			_, _, wait, err := x.VHost("/").OpenSession(tn, SessionRequest{Principal: who, ClientID: "c", Owner: c})
+			if err != nil {
+				t.Error(err)
+			}
+			w = wait
+		})
+		return w
+	}
+	wait := open()
+	if wait == nil {
+		t.Fatal("the session is opened while its old owner has not let go")
+	}
+	old.End()
+	wait(t.Context())
+	if open() != nil {
+		t.Error("the session cannot be opened after its old owner has let go")
+	}
+}
