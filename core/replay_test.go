@@ -133,9 +133,10 @@ func TestReplayProgress(t *testing.T) {
 				if twice > replayStep {
 					t.Errorf("%d came twice", twice)
 				}
-				if l := c.s.replayList(); l.due.Load() {
-					t.Error("the replay is not over")
-				}
+				x.eventually("the replay is over", func() bool {
+					x.turn(func(t *Turn) { c.s.Replay(t) })
+					return !c.s.replayList().due.Load()
+				})
 				x.settle()
 				y := x.crash()
 				if y.connect("c", persistent).s.replayList().due.Load() {

@@ -289,7 +289,8 @@ func testNested(t *testing.T, s core.Shard) {
 		if v := get(t, s, string(k)); string(v) != string(k) {
 			t.Errorf("%q is %q inside of a scan", k, v)
 		}
-		if got := keys(scan(t, s, "a", "c")); got != "a b" {
+		// The deletes below are seen as soon as they are durable.
+		if got := keys(scan(t, s, "a", "c")); n == 0 && got != "a b" {
 			t.Errorf("a scan inside of a scan sees %q", got)
 		}
 		b := s.NewBatch()

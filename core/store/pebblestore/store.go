@@ -249,7 +249,11 @@ func (s *Store) Get(key []byte, f func(value []byte)) (found bool, err error) {
 		return false, fmt.Errorf("get: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.view.drop(it)) }()
-	if !it.SeekPrefixGE(key) {
+	if len(key) == 0 { // would be the first of all, and has no prefix to look for
+		if !it.First() || len(it.Key()) > 0 {
+			return false, it.Error()
+		}
+	} else if !it.SeekPrefixGE(key) {
 		return false, it.Error()
 	}
 	v, err := it.ValueAndErr()
