@@ -15,7 +15,7 @@ build: ## build ./naru, one static binary
 .PHONY: test
 test: ## run all tests, with the peers they compare with (installs those)
 	.ci/peers
-	NARU_REQUIRE_PEERS=1 .ci/test
+	TEST_REQUIRE_PEERS=1 .ci/test
 
 .PHONY: check
 check: ## gofmt, vet, staticcheck, imports, quick tests with -race
@@ -32,7 +32,7 @@ e2e: ## conversation scripts and real clients against the real binary and Mosqui
 
 .PHONY: crash
 crash: ## cut the power thousands of times (CUTS, default 5000)
-	NARU_CUTS=$${CUTS:-5000} go test -count=1 -timeout 2h -run 'TestCrash|TestKill' ./...
+	TEST_CUTS=$${CUTS:-5000} go test -count=1 -timeout 2h -run 'TestCrash|TestKill' ./...
 
 .PHONY: mutants
 mutants: ## break the engine in seeded ways; every one must turn a test red

@@ -147,7 +147,7 @@ func (m *crashModel) now() int64 { return m.clock.Add(1) }
 
 // errorf fails the test; what runs will stop soon.
 func (m *crashModel) errorf(format string, args ...any) {
-	m.t.Errorf("NARU_SEED=%d: %s", m.seed, fmt.Sprintf(format, args...))
+	m.t.Errorf("TEST_SEED=%d: %s", m.seed, fmt.Sprintf(format, args...))
 	m.failed.Store(true)
 }
 

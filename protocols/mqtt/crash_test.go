@@ -44,18 +44,18 @@ func crashNumber(t *testing.T, name string, otherwise uint64) uint64 {
 
 // TestCrash cuts the power of a whole broker under load, again and again, and
 // has the clients compare what comes afterwards with what they were told
-// before. NARU_CUTS is the number of cuts; NARU_SEED repeats the choices of one
+// before. TEST_CUTS is the number of cuts; TEST_SEED repeats the choices of one
 // life, though not the moments at which goroutines run.
 func TestCrash(t *testing.T) {
-	if os.Getenv("NARU_SEED") != "" {
-		crashLife(t, crashNumber(t, "NARU_SEED", 0), cutsOfLife)
+	if os.Getenv("TEST_SEED") != "" {
+		crashLife(t, crashNumber(t, "TEST_SEED", 0), cutsOfLife)
 		return
 	}
 	cuts := 100
 	if testing.Short() {
 		cuts = 30
 	}
-	cuts = int(crashNumber(t, "NARU_CUTS", uint64(cuts)))
+	cuts = int(crashNumber(t, "TEST_CUTS", uint64(cuts)))
 	for life := 0; cuts > 0; life++ {
 		n := min(cuts, cutsOfLife)
 		cuts -= n
@@ -159,13 +159,13 @@ func (w *crashWorld) open() {
 	b := &box{t: w.t}
 	var err error
 	if b.st, err = pebblestore.Open("store", pebblestore.Options{FS: w.fs, MemTableSize: w.o.memTable, CacheSize: 4 << 20}); err != nil {
-		w.t.Fatalf("NARU_SEED=%d: open: %v", w.seed, err)
+		w.t.Fatalf("TEST_SEED=%d: open: %v", w.seed, err)
 	}
 	o := core.Options{Config: core.DefaultConfig(), Shards: []core.Shard{b.st}}
 	o.QueueMemory = 1 << 20 // so that queues go to disk
 	o.Fail = func(err error) { w.errorf("the bus failed: %v", err) }
 	if b.bus, err = core.Open(o); err != nil {
-		w.t.Fatalf("NARU_SEED=%d: open: %v", w.seed, err)
+		w.t.Fatalf("TEST_SEED=%d: open: %v", w.seed, err)
 	}
 	log := slog.New(slog.DiscardHandler)
 	tc := transport.DefaultConfig()

@@ -33,7 +33,7 @@ func TestFourSteps(t *testing.T) {
 	if testing.Short() {
 		seeds = fourSeeds / 4
 	}
-	if s := crashNumber(t, "NARU_SEED", ^uint64(0)); s != ^uint64(0) {
+	if s := crashNumber(t, "TEST_SEED", ^uint64(0)); s != ^uint64(0) {
 		first, seeds = s, 1
 	}
 	for seed := first; seed < first+seeds; seed++ {
@@ -139,7 +139,7 @@ func fourSteps(t *testing.T, seed uint64) {
 
 func (f *fourWorld) fatalf(format string, args ...any) {
 	f.t.Helper()
-	f.t.Fatalf("NARU_SEED=%d: %s\n\t%s", f.w.seed, fmt.Sprintf(format, args...), strings.Join(f.said, "\n\t"))
+	f.t.Fatalf("TEST_SEED=%d: %s\n\t%s", f.w.seed, fmt.Sprintf(format, args...), strings.Join(f.said, "\n\t"))
 }
 
 // say remembers what happened, for the report.

@@ -7,7 +7,7 @@
 // meet is noticed; where the peer is known to answer otherwise the script says
 // why, and the difference is checked like any other expectation, so that the
 // list of differences cannot rot. Without the peer its test is skipped, unless
-// NARU_REQUIRE_PEERS=1. What every broker profile means stands in naru.go.
+// TEST_REQUIRE_PEERS=1. What every broker profile means stands in naru.go.
 //
 // # Files
 //

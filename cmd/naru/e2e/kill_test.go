@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// killRounds is NARU_KILLS, or few enough for every day.
+// killRounds is TEST_KILLS, or few enough for every day.
 func killRounds(t *testing.T) int {
-	text := os.Getenv("NARU_KILLS")
+	text := os.Getenv("TEST_KILLS")
 	if text == "" {
 		return 5
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("NARU_KILLS=%q is not a number of rounds", text)
+		t.Fatalf("TEST_KILLS=%q is not a number of rounds", text)
 	}
 	return n
 }

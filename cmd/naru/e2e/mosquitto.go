@@ -11,7 +11,7 @@ import (
 const (
 	mosquittoPath  = "/usr/sbin/mosquitto"
 	mosquittoHash  = "mosquitto_passwd"
-	requirePeers   = "NARU_REQUIRE_PEERS" // "1": a missing peer is a failure
+	requirePeers   = "TEST_REQUIRE_PEERS" // "1": a missing peer is a failure
 	mosquittoTried = "2.0.11"             // the version that the scripts know
 )
 

@@ -18,7 +18,7 @@ import (
 
 // Everything below is measured in CPU of the process, kernel time included,
 // because Pebble works in goroutines of its own and the machine is shared:
-// time on the clock says little. NARU_BENCH_DIR chooses the disk.
+// time on the clock says little. TEST_BENCH_DIR chooses the disk.
 
 func cpu() time.Duration {
 	var u syscall.Rusage
@@ -40,7 +40,7 @@ func resident() float64 {
 
 func benchStore(b *testing.B, o Options) *Store {
 	b.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("NARU_BENCH_DIR"), "pebblestore")
+	dir, err := os.MkdirTemp(os.Getenv("TEST_BENCH_DIR"), "pebblestore")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -46,6 +46,9 @@ func TestStore(t *testing.T) {
 		{"os", func() Options { return Options{FS: vfs.NewMem(), Sync: SyncOS} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if underRace && c.name != "small" {
+				t.Skip("Pebble checks itself in race builds, which takes minutes")
+			}
 			t.Parallel()
 			coretest.TestStore(t, func(t *testing.T) (core.Shard, func()) { return open(t, t.TempDir(), c.opt()) })
 		})
@@ -55,6 +58,9 @@ func TestStore(t *testing.T) {
 func TestReopen(t *testing.T) {
 	for _, sync := range []string{SyncAlways, SyncInterval, SyncOS} {
 		t.Run(sync, func(t *testing.T) {
+			if underRace && sync != SyncAlways {
+				t.Skip("Pebble checks itself in race builds, which takes minutes")
+			}
 			dir := t.TempDir()
 			coretest.TestReopen(t, func(t *testing.T) (core.Shard, func()) { return open(t, dir, Options{Sync: sync}) })
 		})
