@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/narumq/naru/core/internal/tasks"
 )
 
 // Config are the limits of the bus, with their defaults in DefaultConfig.
@@ -102,7 +104,7 @@ type Bus struct {
 
 	ctx     context.Context
 	stop    context.CancelFunc
-	spawned sync.WaitGroup // housekeeping and what waits outside Feed
+	spawned tasks.Group    // housekeeping and what waits outside Feed
 	wg      sync.WaitGroup // workers
 	closing sync.Once
 	failing sync.Once

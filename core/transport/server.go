@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/internal/tasks"
 	"github.com/narumq/naru/core/internal/wheel"
 )
 
@@ -24,7 +25,7 @@ type Server struct {
 	ctx      context.Context
 	stop     context.CancelFunc
 	started  time.Time
-	spawned  sync.WaitGroup
+	spawned  tasks.Group
 	loops    []*loop // none where goroutines serve
 	nextLoop atomic.Uint32
 
