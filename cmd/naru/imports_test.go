@@ -26,7 +26,7 @@ var layers = []layer{
 	{"protocols/mqtt/packet", nil, "codecs are pure"},
 	{"protocols/amqp/frame", nil, "codecs are pure"},
 	{"protocols/stomp/frame", nil, "codecs are pure"},
-	{"core/transport", []string{"=core", "core/internal/wheel"}, "sockets stand on the bus; the wheel serves both"},
+	{"core/transport", []string{"=core", "core/internal/wheel", "core/internal/tasks"}, "sockets stand on the bus; wheel and tasks serve both"},
 	{"core/host", []string{"=core"}, "the host knows plugins, not what they do"},
 	{"core/store", []string{"=core", "core/coretest"}, "a store implements the seam of the core"},
 	{"core/coretest", []string{"=core"}, "suites test through the seam"},
