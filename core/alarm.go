@@ -60,6 +60,9 @@ func (a *alarms) raise(k alarmKind) bool {
 }
 
 func (a *alarms) clear(k alarmKind) (time.Duration, bool) {
+	if !a.raised(k) {
+		return 0, false
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.raised(k) {
@@ -96,8 +99,9 @@ func (b *Bus) clear(k alarmKind) {
 // checkDisk raises the disk alarm below the watermark and clears it when there
 // is a tenth more than that.
 func (b *Bus) checkDisk() {
-	low := b.cfg.MinFreeDisk
+	low := b.limits.Load().MinFreeDisk
 	if b.opt.FreeSpace == nil || low == 0 {
+		b.clear(diskAlarm) // there may have been a limit before
 		return
 	}
 	free, err := b.opt.FreeSpace()
@@ -117,8 +121,9 @@ func (b *Bus) checkDisk() {
 // earlier, has not helped: the disk is too slow for what comes, or very many
 // clients do not take what they were sent. It clears it at three quarters.
 func (b *Bus) checkMemory() {
-	limit := b.cfg.MemoryAlarm
+	limit := b.limits.Load().MemoryAlarm
 	if limit == 0 {
+		b.clear(memoryAlarm) // there may have been a limit before
 		return
 	}
 	held := b.memory.Load()

@@ -14,7 +14,7 @@ type Identity struct {
 	ClientID  string         // MQTT client identifier; "" elsewhere
 	Protocol  string         // "mqtt", "amqp", "stomp"
 	Listener  string         // name of the listener, for logs and rules
-	Peer      netip.AddrPort // the real peer, never one a proxy told
+	Peer      netip.AddrPort // the real peer: behind a proxy that speaks the PROXY protocol the proxy's client
 }
 
 // Credentials are what a client presented at login.
@@ -23,6 +23,12 @@ type Credentials struct {
 	HasUser     bool   // a user name was given, be it empty
 	HasPassword bool   // a password was given, be it empty
 	Password    []byte // valid only during the call
+
+	// HasCertificate: a verified certificate says who the client is, and nothing
+	// else counts. CertificateUser is the user it names; "" if it names none, who
+	// must be refused.
+	HasCertificate  bool
+	CertificateUser string
 }
 
 // Action is what an Authorizer is asked about.

@@ -14,12 +14,12 @@ import (
 
 // Config are the limits of the bus, with their defaults in DefaultConfig.
 type Config struct {
-	QueueMemory     int64         `yaml:"queue_memory" unit:"bytes" doc:"Memory for the messages of all queues together; what is beyond waits on disk only."`
-	RetainedMemory  int64         `yaml:"retained_memory" unit:"bytes" doc:"Memory for the payloads of retained messages; what is beyond is read from disk."`
-	MemoryAlarm     int64         `yaml:"memory_alarm" unit:"bytes" doc:"Messages in memory and bytes on their way to disk, together, beyond which publishers are held back until there is a quarter less: the disk does not keep up, or very many clients do not take what they were sent. 0: no limit."`
-	MaxUncommitted  int64         `yaml:"max_uncommitted" unit:"bytes" doc:"Bytes on their way to disk from which on publishers wait for what they have sent before they are read again."`
-	DeliveryTimeout time.Duration `yaml:"delivery_timeout" doc:"A consumer of a shared subscription or a named queue that settles nothing for so long is disconnected, and what it has goes back. 0: never."`
-	MinFreeDisk     int64         `yaml:"min_free_disk" unit:"bytes" doc:"Free space on the disk of data_dir below which publishers are held back until there is more. 0: no check."`
+	QueueMemory     int64         `yaml:"queue_memory" unit:"bytes" reload:"true" doc:"Memory for the messages of all queues together; what is beyond waits on disk only."`
+	RetainedMemory  int64         `yaml:"retained_memory" unit:"bytes" reload:"true" doc:"Memory for the payloads of retained messages; what is beyond is read from disk."`
+	MemoryAlarm     int64         `yaml:"memory_alarm" unit:"bytes" reload:"true" doc:"Messages in memory and bytes on their way to disk, together, beyond which publishers are held back until there is a quarter less: the disk does not keep up, or very many clients do not take what they were sent. 0: no limit."`
+	MaxUncommitted  int64         `yaml:"max_uncommitted" unit:"bytes" reload:"true" doc:"Bytes on their way to disk from which on publishers wait for what they have sent before they are read again."`
+	DeliveryTimeout time.Duration `yaml:"delivery_timeout" reload:"true" doc:"A consumer of a shared subscription or a named queue that settles nothing for so long is disconnected, and what it has goes back. 0: never."`
+	MinFreeDisk     int64         `yaml:"min_free_disk" unit:"bytes" reload:"true" doc:"Free space on the disk of data_dir below which publishers are held back until there is more. 0: no check."`
 }
 
 // DefaultConfig returns the limits that hold where nothing is configured.
@@ -72,7 +72,8 @@ type Options struct {
 // A Bus is the core: vhosts, the commits of their durable state and what is
 // done from time to time. Its methods may be called from any goroutine.
 type Bus struct {
-	cfg             Config
+	limits          atomic.Pointer[Config]
+	started         time.Time
 	opt             Options
 	shards          []*shard
 	workers         []*worker
@@ -117,9 +118,10 @@ func Open(o Options) (*Bus, error) {
 		return nil, errors.New("a bus needs a shard")
 	}
 	b := &Bus{
-		cfg: o.Config, opt: o, authorizer: o.Authorizer, interceptors: o.Interceptors, listeners: o.Listeners,
+		opt: o, started: time.Now(), authorizer: o.Authorizer, interceptors: o.Interceptors, listeners: o.Listeners,
 		vhosts: make(map[string]*VHost),
 	}
+	b.Configure(o.Config)
 	_, b.authorizeInline = o.Authorizer.(Inline)
 	b.unrestricted.Store(isUnrestricted(o.Authorizer))
 	b.interceptInline = true
@@ -155,6 +157,10 @@ func Open(o Options) (*Bus, error) {
 	go b.housekeep()
 	return b, nil
 }
+
+// Configure puts other limits in force. They hold from the next message on, and
+// for alarms from the next look.
+func (b *Bus) Configure(c Config) { b.limits.Store(&c) }
 
 // Close stops the bus after its adapters: what is on its way is committed. It
 // may be called more than once.
@@ -207,6 +213,9 @@ func (b *Bus) Authenticate(ctx context.Context, c *Credentials) (Identity, error
 	if b.opt.Authenticator == nil {
 		id := c.Identity
 		id.Anonymous = !c.HasUser
+		if c.HasCertificate {
+			id.User, id.Anonymous = c.CertificateUser, false
+		}
 		return id, nil
 	}
 	return b.opt.Authenticator.Authenticate(ctx, c)
@@ -257,14 +266,14 @@ func (b *Bus) newID() uint64 { return b.ids.Add(1) }
 
 const idBits = 40 // of the count
 
-func (b *Bus) overBudget() bool { return b.memory.Load() > b.cfg.QueueMemory }
+func (b *Bus) overBudget() bool { return b.memory.Load() > b.limits.Load().QueueMemory }
 
 // Backlogged says that the shards have more to write than they should:
 // connections that publish wait for their own commits before they are read
 // again.
 func (b *Bus) Backlogged() bool {
 	for _, s := range b.shards {
-		if s.store.Pending() > b.cfg.MaxUncommitted {
+		if s.store.Pending() > b.limits.Load().MaxUncommitted {
 			return true
 		}
 	}
@@ -298,6 +307,33 @@ func (b *Bus) Stored() (messages, bytes int64) {
 		return true
 	})
 	return messages, bytes
+}
+
+// A Depth is what queues of one kind hold together.
+type Depth struct{ Queues, Ready, Unsettled, Bytes int64 }
+
+// Depths returns what is in the queues, by QueueKind.
+func (b *Bus) Depths() (d [queueKinds]Depth) {
+	b.eachQueue(func(q *Queue) bool {
+		k := &d[q.kind]
+		q.mu.Lock()
+		k.Queues++
+		k.Ready += q.count - q.unsettled
+		k.Unsettled += q.unsettled
+		k.Bytes += q.bytes
+		q.mu.Unlock()
+		return true
+	})
+	return d
+}
+
+// Alarms returns the names of all alarms, and which of them are raised.
+func (b *Bus) Alarms() map[string]bool {
+	all := make(map[string]bool, alarmKinds)
+	for k := range alarmKinds {
+		all[k.String()] = b.alarms.raised(k)
+	}
+	return all
 }
 
 // Groups returns the number of shared subscriptions.

@@ -34,6 +34,7 @@ type segment struct {
 	buf    []byte
 	afters []func(*Turn)
 	opened int64 // unix milliseconds
+	began  int64 // when the turn began that waits for the disk, 0: it does not wait
 	cost   int32
 	done   bool
 }
@@ -81,7 +82,7 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 	clear(t.afters)
 	t.afters = t.afters[:0]
 	if durable {
-		s.cost = int32(consumed)
+		s.cost, s.began = int32(consumed), t.began
 		g.mu.held += s.cost
 		t.segs = append(t.segs, s)
 	}
@@ -135,6 +136,9 @@ func (g *Gate) release(t *Turn, s *segment) {
 	n := 0
 	for n < len(g.mu.segs) && g.mu.segs[n].done {
 		f := g.mu.segs[n]
+		if f.began != 0 {
+			t.Stats.confirms.note(t.began - f.began)
+		}
 		if len(f.buf) > 0 {
 			g.out.AppendReply(t, f.buf)
 		}
@@ -160,6 +164,6 @@ func (s *segment) recycle() {
 		s.buf = nil
 	}
 	clear(s.afters)
-	s.gate, s.cost, s.done, s.buf, s.afters = nil, 0, false, s.buf[:0], s.afters[:0]
+	s.gate, s.cost, s.began, s.done, s.buf, s.afters = nil, 0, 0, false, s.buf[:0], s.afters[:0]
 	segments.Put(s)
 }

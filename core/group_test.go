@@ -204,7 +204,7 @@ func TestDeliveryTimeout(t *testing.T) {
 	if len(had) < 2 {
 		t.Fatalf("busy got %d", len(had))
 	}
-	limit := x.cfg.DeliveryTimeout.Milliseconds()
+	limit := x.limits.Load().DeliveryTimeout.Milliseconds()
 	later := func(ms int64, do func(*Turn)) {
 		x.turn(func(t *Turn) {
 			t.Now += ms

@@ -43,7 +43,7 @@ func (b *Bus) everySecond(t *Turn) {
 	b.janitor.run(t)
 	b.checkDisk()
 	for _, vh := range b.vhosts {
-		vh.retained.trim(b.cfg.RetainedMemory)
+		vh.retained.trim(b.limits.Load().RetainedMemory)
 	}
 	if b.overBudget() {
 		b.eachQueue(func(q *Queue) bool {
@@ -67,7 +67,7 @@ func (b *Bus) sweep(t *Turn) {
 // checkConsumers disconnects consumers of groups and named queues that sit on
 // messages: MQTT 3.1.1 has no way to give one back.
 func (b *Bus) checkConsumers(t *Turn) {
-	limit := b.cfg.DeliveryTimeout.Milliseconds()
+	limit := b.limits.Load().DeliveryTimeout.Milliseconds()
 	if limit == 0 {
 		return
 	}
@@ -85,7 +85,7 @@ func (b *Bus) checkConsumers(t *Turn) {
 		}
 		vh.mu.RUnlock()
 		for _, s := range kick {
-			s.kick(fmt.Errorf("%w: nothing settled for %v", ErrSlow, b.cfg.DeliveryTimeout))
+			s.kick(fmt.Errorf("%w: nothing settled for %v", ErrSlow, b.limits.Load().DeliveryTimeout))
 		}
 	}
 }

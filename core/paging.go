@@ -23,7 +23,7 @@ const (
 // part of the gap, if their records are on disk; transient ones are written
 // there first.
 func (q *Queue) trimLocked(t *Turn) {
-	if q.deleted {
+	if q.deleted || q.far.purging > 0 {
 		return
 	}
 	if q.far.gap.n == 0 {
@@ -169,7 +169,11 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.far.loading = false
-	if q.deleted || q.far.generation != gen {
+	if q.deleted {
+		return
+	}
+	if q.far.generation != gen { // purged meanwhile: whoever wants more asks again
+		q.deliverLocked(t)
 		return
 	}
 	var over []uint64 // received by a client whose session ended with a former life
@@ -206,7 +210,14 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 			q.far.gap.n, q.far.gap.bytes = 0, 0
 		}
 	}
-	if q.far.gap.n <= 0 {
+	more := !exhausted || gap.hi < q.far.gap.hi
+	if more && q.far.gap.n < 1 {
+		// The counters know of fewer than there are: the records are right, and
+		// the end of the gap must not be hidden by them.
+		q.count += 1 - q.far.gap.n
+		q.far.gap.n = 1
+	}
+	if !more {
 		q.far.gap.n, q.far.gap.bytes = 0, 0
 		q.joinLocked()
 	}

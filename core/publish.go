@@ -44,8 +44,9 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 		return nil, ErrQuota
 	}
 	m.Published = t.Now
-	t.Stats.Received[m.QoS]++
-	t.Stats.ReceivedBytes += uint64(len(m.Payload))
+	in := t.Stats.Of(p.protocol)
+	in.Received[m.QoS]++
+	in.ReceivedBytes[m.QoS] += uint64(len(m.Payload))
 	if m.Retain {
 		p.vh.retained.set(t, m)
 	}

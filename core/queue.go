@@ -15,7 +15,10 @@ const (
 	KindNamed
 	// KindGroup is a shared subscription, gone with its last member.
 	KindGroup
+	queueKinds
 )
+
+func (k QueueKind) String() string { return [...]string{"session", "named", "group"}[k] }
 
 // Overflow says what a full queue does.
 type Overflow uint8
@@ -96,6 +99,7 @@ type far struct {
 	gap        gap
 	spillTo    uint64 // entries below have been looked at by spill
 	loading    bool   // a worker reads from the gap
+	purging    int32  // purges that are at it: nothing more leaves memory meanwhile
 	generation uint32 // changes when what a worker has read is void
 }
 

@@ -91,19 +91,12 @@ func scanKind(s *shard, kind byte, f func(*shard, []byte, []byte) error) error {
 // begin checks the format and counts the start, so that ids of this run are
 // above all that were ever given.
 func (r *recovery) begin(s *shard) error {
-	var format, starts uint64
-	read := func(key byte, to *uint64) error {
-		_, err := s.store.Get([]byte{key}, func(v []byte) { *to, _ = binary.Uvarint(v) })
+	if _, err := formatOf(s.store); err != nil {
 		return err
 	}
-	if err := read(keyFormat, &format); err != nil {
+	var starts uint64
+	if _, err := s.store.Get([]byte{keyStarts}, func(v []byte) { starts, _ = binary.Uvarint(v) }); err != nil {
 		return err
-	}
-	if err := read(keyStarts, &starts); err != nil {
-		return err
-	}
-	if format > formatNumber {
-		return fmt.Errorf("the store has format %d and this program knows %d: use a newer naru", format, formatNumber)
 	}
 	starts++
 	batch := s.store.NewBatch()
@@ -221,7 +214,7 @@ func (r *recovery) binding(sh *shard, k, v []byte) error {
 	r.told.Bindings++
 	if q.kind == KindNamed {
 		if x := q.vh.Exchange(exchange); x != nil {
-			x.bind(q, rec.syntax, pattern, rec.qos)
+			q.vh.bindQueue(x, q, binding{exchange, pattern, rec.syntax})
 		}
 		return nil
 	}
@@ -319,7 +312,7 @@ func (r *recovery) retained(s *shard, k, v []byte) error {
 	}
 	n := &retainedNode{key: levelKey(topic), sh: s}
 	st := &vh.retained
-	if st.bytes < r.b.cfg.RetainedMemory {
+	if st.bytes < r.b.limits.Load().RetainedMemory {
 		rd := reader{b: v}
 		if n.msg = rd.message(vh); rd.err != nil {
 			return rd.err

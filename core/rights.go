@@ -12,6 +12,7 @@ import (
 type Principal struct {
 	Identity
 	session *Session
+	since   int64 // unix milliseconds at which the session was opened
 
 	mu      sync.Mutex
 	epoch   uint64            // guarded by mu: of the answers

@@ -244,6 +244,7 @@ type Publisher struct {
 	vh       *VHost
 	who      *Principal
 	internal bool // the broker itself: no rights, no alarms, may write to $SYS
+	protocol Protocol
 	last     *route
 	cache    *[routeSlots]*route
 	// intercepted is what the interceptors made of the message that is fed
@@ -261,7 +262,7 @@ const routeSlots = 64
 // NewPublisher returns a publisher that acts for who. It may be copied before
 // its first use.
 func (vh *VHost) NewPublisher(who *Principal) *Publisher {
-	return &Publisher{vh: vh, who: who}
+	return &Publisher{vh: vh, who: who, protocol: ProtocolOf(&who.Identity)}
 }
 
 // NewInternalPublisher returns a publisher for the broker itself: it needs no

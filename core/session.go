@@ -36,7 +36,7 @@ type Session struct {
 
 	// owned by the owner's Feed
 	inbound  map[uint16]*commit // unreleased ids; the commit is nil when known to be over
-	subs     subscriptions
+	subs     subscriptions      // changed under the lock of the registry shard, for those who list them
 	consumer *Consumer
 	limit    int32 // of each consumer
 	will     *will
@@ -115,10 +115,11 @@ func (vh *VHost) OpenSession(t *Turn, r SessionRequest) (s *Session, present boo
 		s.away.expiry = r.Expiry.Milliseconds()
 		vh.bus.timers.stop(&s.away.timer)
 	}
+	// Under the lock: whoever finds the session asks who it belongs to.
+	r.Principal.session, r.Principal.since = s, t.Now
+	s.who.Store(r.Principal)
 	reg.mu.Unlock()
 
-	r.Principal.session = s
-	s.who.Store(r.Principal)
 	if old != nil && !present {
 		old.destroy(t)
 	}
@@ -290,7 +291,7 @@ func (s *Session) destroy(t *Turn) {
 	for i := range s.subs.list {
 		s.subs.list[i].leave(t, s)
 	}
-	s.subs = subscriptions{}
+	s.changeSubs(func() { s.subs = subscriptions{} })
 	s.inbound = nil
 	s.queue.destroy(t)
 	t.bus.sessionCount.Add(-1)

@@ -1,70 +1,162 @@
 package core
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
 
-// Stats are counters of a turn, added to those of the bus at its end.
-type Stats struct {
+// A Protocol is what a client speaks, for counting: a small fixed set, whatever
+// clients may claim.
+type Protocol uint8
+
+const (
+	ProtocolInternal Protocol = iota // the broker itself
+	ProtocolMQTT
+	ProtocolAMQP
+	ProtocolSTOMP
+	Protocols // how many there are
+)
+
+func (p Protocol) String() string { return [...]string{"internal", "mqtt", "amqp", "stomp"}[p] }
+
+// ProtocolOf returns the protocol of an identity. What is none of the others is
+// internal.
+func ProtocolOf(id *Identity) Protocol {
+	for p := ProtocolMQTT; p < Protocols; p++ {
+		if p.String() == id.Protocol {
+			return p
+		}
+	}
+	return ProtocolInternal
+}
+
+// Traffic is what one protocol has taken and given.
+type Traffic struct {
 	Received      [3]uint64 // messages published, by QoS
 	Sent          [3]uint64 // messages delivered, by QoS
-	PacketsIn     uint64    // of any kind, as the protocol counts them
+	ReceivedBytes [3]uint64 // of payload, by QoS
+	SentBytes     [3]uint64
+	PacketsIn     uint64 // of any kind, as the protocol counts them
 	PacketsOut    uint64
-	ReceivedBytes uint64 // of payload
-	SentBytes     uint64
-	Dropped       [dropReasons]uint64
-	Rejected      uint64 // refused by a full queue
+}
+
+// Counts are what a turn gathers, added to those of the bus at its end.
+type Counts struct {
+	protocols [Protocols]Traffic
+	used      uint8 // a bit for each protocol that has something
+
+	Dropped  [dropReasons]uint64
+	Rejected uint64 // refused by a full queue
 	// Unrepresentable counts messages that were not delivered to MQTT because
 	// their address is no legal topic name.
 	Unrepresentable uint64
+
+	confirms latencies
+}
+
+// Of returns where the traffic of a protocol is counted.
+func (s *Counts) Of(p Protocol) *Traffic {
+	s.used |= 1 << p
+	return &s.protocols[p]
+}
+
+// Stats are the counters of a bus since its start.
+type Stats struct {
+	Traffic         // of all protocols together
+	Protocols       [Protocols]Traffic
+	Dropped         [dropReasons]uint64
+	Rejected        uint64
+	Unrepresentable uint64
+	Confirms        Histogram // from the read that brought a message to the moment its reply may leave
+}
+
+type trafficStats struct {
+	received, sent           [3]atomic.Uint64
+	receivedBytes, sentBytes [3]atomic.Uint64
+	packetsIn, packetsOut    atomic.Uint64
 }
 
 type busStats struct {
-	received, sent  [3]atomic.Uint64
-	packetsIn       atomic.Uint64
-	packetsOut      atomic.Uint64
-	receivedBytes   atomic.Uint64
-	sentBytes       atomic.Uint64
+	protocols       [Protocols]trafficStats
 	dropped         [dropReasons]atomic.Uint64
 	rejected        atomic.Uint64
 	unrepresentable atomic.Uint64
+	confirms        latencyStats
 }
 
-func (s *Stats) addTo(b *busStats) {
-	move := func(from *uint64, to *atomic.Uint64) {
-		if *from != 0 {
-			to.Add(*from)
-			*from = 0
-		}
+// move adds what has gathered to a counter of the bus. Most of it is nothing,
+// and costs no atomic operation.
+func move(from *uint64, to *atomic.Uint64) {
+	if *from != 0 {
+		to.Add(*from)
+		*from = 0
 	}
-	for i := range s.Received {
-		move(&s.Received[i], &b.received[i])
-		move(&s.Sent[i], &b.sent[i])
+}
+
+func (s *Counts) addTo(b *busStats) {
+	for s.used != 0 {
+		p := bits.TrailingZeros8(s.used)
+		s.used &= s.used - 1
+		s.protocols[p].addTo(&b.protocols[p])
 	}
 	for i := range s.Dropped {
 		move(&s.Dropped[i], &b.dropped[i])
 	}
-	move(&s.PacketsIn, &b.packetsIn)
-	move(&s.PacketsOut, &b.packetsOut)
-	move(&s.ReceivedBytes, &b.receivedBytes)
-	move(&s.SentBytes, &b.sentBytes)
 	move(&s.Rejected, &b.rejected)
 	move(&s.Unrepresentable, &b.unrepresentable)
+	if s.confirms.used != 0 {
+		s.confirms.addTo(&b.confirms)
+	}
+}
+
+func (s *Traffic) addTo(b *trafficStats) {
+	for i := range s.Received {
+		if s.Received[i] != 0 {
+			move(&s.Received[i], &b.received[i])
+			move(&s.ReceivedBytes[i], &b.receivedBytes[i])
+		}
+		if s.Sent[i] != 0 {
+			move(&s.Sent[i], &b.sent[i])
+			move(&s.SentBytes[i], &b.sentBytes[i])
+		}
+	}
+	move(&s.PacketsIn, &b.packetsIn)
+	move(&s.PacketsOut, &b.packetsOut)
+}
+
+func (b *trafficStats) load() (s Traffic) {
+	for i := range s.Received {
+		s.Received[i], s.Sent[i] = b.received[i].Load(), b.sent[i].Load()
+		s.ReceivedBytes[i], s.SentBytes[i] = b.receivedBytes[i].Load(), b.sentBytes[i].Load()
+	}
+	s.PacketsIn, s.PacketsOut = b.packetsIn.Load(), b.packetsOut.Load()
+	return s
+}
+
+func (s *Traffic) add(o *Traffic) {
+	for i := range s.Received {
+		s.Received[i] += o.Received[i]
+		s.Sent[i] += o.Sent[i]
+		s.ReceivedBytes[i] += o.ReceivedBytes[i]
+		s.SentBytes[i] += o.SentBytes[i]
+	}
+	s.PacketsIn += o.PacketsIn
+	s.PacketsOut += o.PacketsOut
 }
 
 // Stats returns the counters since the start.
 func (b *Bus) Stats() Stats {
 	var s Stats
-	for i := range s.Received {
-		s.Received[i], s.Sent[i] = b.stats.received[i].Load(), b.stats.sent[i].Load()
+	for p := range s.Protocols {
+		s.Protocols[p] = b.stats.protocols[p].load()
+		s.add(&s.Protocols[p])
 	}
 	for i := range s.Dropped {
 		s.Dropped[i] = b.stats.dropped[i].Load()
 	}
-	s.PacketsIn, s.PacketsOut = b.stats.packetsIn.Load(), b.stats.packetsOut.Load()
-	s.ReceivedBytes, s.SentBytes = b.stats.receivedBytes.Load(), b.stats.sentBytes.Load()
 	s.Rejected, s.Unrepresentable = b.stats.rejected.Load(), b.stats.unrepresentable.Load()
+	s.Confirms = b.stats.confirms.load()
 	return s
 }
 

@@ -70,6 +70,15 @@ func (s *subscriptions) remove(i int) {
 	}
 }
 
+// changeSubs runs f, which changes the subscriptions. The owner, who is the only
+// one to do so, reads them without the lock.
+func (s *Session) changeSubs(f func()) {
+	reg := s.queue.vh.sessionShard(s.queue.name)
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	f()
+}
+
 // Subscriptions returns the number of subscriptions.
 func (s *Session) Subscriptions() int { return len(s.subs.list) }
 
@@ -108,11 +117,11 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	}
 	var sub *subscription
 	if i < 0 {
-		sub = s.subs.add(subscription{filter: filter, qos: qos, from: from})
+		s.changeSubs(func() { sub = s.subs.add(subscription{filter: filter, qos: qos, from: from}) })
 	} else {
 		sub = &s.subs.list[i]
 		sub.stop(t)
-		sub.qos, sub.from = qos, from
+		s.changeSubs(func() { sub.qos, sub.from = qos, from })
 	}
 	var number uint64
 	if group == "" && q.vh.retained.any(pattern) {
@@ -184,7 +193,7 @@ func (s *Session) Unsubscribe(t *Turn, filter string) error {
 	sub := &s.subs.list[i]
 	sub.stop(t)
 	sub.leave(t, s)
-	s.subs.remove(i)
+	s.changeSubs(func() { s.subs.remove(i) })
 	s.replayList().remove(filter)
 	if !s.clean {
 		p := t.promise(s.queue.sh)
@@ -198,8 +207,9 @@ func (s *Session) Unsubscribe(t *Turn, filter string) error {
 // start consumes from the group or queue of the subscription, for a client
 // that is connected.
 func (sub *subscription) start(t *Turn, s *Session, sink Sink) {
-	if name, ok := strings.CutPrefix(sub.filter, queuePrefix); ok && sub.from == nil {
-		// Declared since the session was recovered, if at all.
+	if name, ok := strings.CutPrefix(sub.filter, queuePrefix); ok && (sub.from == nil || sub.from.isDeleted()) {
+		// Declared since the session was recovered or the queue deleted, if at all.
+		sub.from = nil
 		if q := s.queue.vh.Queue(name); q != nil && q.kind == KindNamed {
 			sub.from = q
 		}

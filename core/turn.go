@@ -36,9 +36,10 @@ type Turn struct {
 	// Now is the time of the turn in unix milliseconds.
 	Now int64
 	// Stats gathers counters, added to the bus at the end.
-	Stats Stats
+	Stats Counts
 
 	bus            *Bus
+	began          int64  // nanoseconds since the bus was opened
 	parts          []part // one for each shard
 	promisesBefore int    // when the present Feed began
 	promises       int    // changes that somebody must not be told of before they are durable
@@ -63,7 +64,8 @@ type Turn struct {
 // NewTurn takes a turn from the pool.
 func (b *Bus) NewTurn() *Turn {
 	t := b.turns.Get().(*Turn)
-	t.Now = time.Now().UnixMilli()
+	now := time.Now()
+	t.Now, t.began = now.UnixMilli(), int64(now.Sub(b.started))
 	return t
 }
 

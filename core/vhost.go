@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -20,10 +21,17 @@ type VHost struct {
 	mu        sync.RWMutex         // guards what follows
 	exchanges map[string]*Exchange // by name
 	queues    map[string]*Queue    // named queues and groups, by name
+	bound     map[*Queue][]binding // of named queues, without that to the default exchange
+}
+
+// A binding leads from an exchange to a queue.
+type binding struct {
+	exchange, key string
+	syntax        Syntax
 }
 
 func newVHost(b *Bus, name string) *VHost {
-	vh := &VHost{bus: b, name: name, queues: make(map[string]*Queue)}
+	vh := &VHost{bus: b, name: name, queues: make(map[string]*Queue), bound: make(map[*Queue][]binding)}
 	vh.topics = newExchange(vh, topicExchange, Topic)
 	vh.exchanges = map[string]*Exchange{
 		defaultExchange: newExchange(vh, defaultExchange, Direct),
@@ -105,12 +113,12 @@ func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, err
 	}
 	vh.mu.Lock()
 	q := vh.queues[name]
-	fresh := q == nil
-	if fresh {
+	if q == nil {
 		q = &Queue{}
 		vh.initQueue(q, KindNamed, name, o.Durable)
 		q.limit(o.Limits.shared())
 		vh.queues[name] = q
+		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, name, ExactlyOnce)
 	}
 	vh.mu.Unlock()
 	q.mu.Lock()
@@ -125,9 +133,6 @@ func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, err
 	if o.Durable {
 		t.scratch = (&queueRecord{kind: KindNamed, vhost: vh.name, name: name, limits: o.Limits}).append(t.scratch[:0])
 		t.promise(q.sh).batch.Set(queueKey(q.id), t.scratch)
-	}
-	if fresh {
-		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, name, ExactlyOnce)
 	}
 	return q, nil
 }
@@ -145,12 +150,28 @@ func (vh *VHost) BindQueue(t *Turn, q *Queue, exchange, key string, syn Syntax) 
 	if err := x.validPattern(syn, key); err != nil {
 		return err
 	}
-	x.bind(q, syn, key, ExactlyOnce)
+	if !vh.bindQueue(x, q, binding{exchange, key, syn}) {
+		return fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
+	}
 	if !q.diskless.Load() {
 		t.scratch = (&bindingRecord{syntax: syn, qos: ExactlyOnce}).append(t.scratch[:0])
 		t.promise(q.sh).batch.Set(bindingKey(q.id, exchange, syn, key), t.scratch)
 	}
 	return nil
+}
+
+// bindQueue binds a queue, unless it was a named one that has been deleted.
+func (vh *VHost) bindQueue(x *Exchange, q *Queue, b binding) bool {
+	vh.mu.Lock()
+	defer vh.mu.Unlock()
+	if q.kind == KindNamed && vh.queues[q.name] != q {
+		return false
+	}
+	x.bind(q, b.syntax, b.key, ExactlyOnce)
+	if q.kind == KindNamed && !slices.Contains(vh.bound[q], b) {
+		vh.bound[q] = append(vh.bound[q], b)
+	}
+	return true
 }
 
 // destroy empties the queue and removes it from memory and disk. Who refers to

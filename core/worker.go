@@ -1,6 +1,10 @@
 package core
 
-import "sync"
+import (
+	"context"
+	"fmt"
+	"sync"
+)
 
 // A task is something a finished commit sets in motion, or work that must not
 // run where it was found: exactly one of its fields is set.
@@ -82,6 +86,23 @@ func (w *worker) run() {
 			}
 		}
 	}
+}
+
+// Alive waits until every worker has done what it had to do, or for ctx. A
+// worker that never comes to it hangs, and with it every client.
+func (b *Bus) Alive(ctx context.Context) error {
+	seen := make(chan struct{}, len(b.workers))
+	for _, w := range b.workers {
+		w.post(task{f: func(*Turn) { seen <- struct{}{} }})
+	}
+	for n := range b.workers {
+		select {
+		case <-seen:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d workers answer: %w", n, len(b.workers), ctx.Err())
+		}
+	}
+	return nil
 }
 
 func (tk *task) run(t *Turn) {

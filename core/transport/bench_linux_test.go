@@ -73,7 +73,7 @@ func load() error {
 }
 
 func loadOne(addr string, window, each int) error {
-	nc, err := net.Dial("tcp", addr)
+	nc, err := dialLoad(addr)
 	if err != nil {
 		return err
 	}

@@ -7,11 +7,11 @@ import (
 
 // Config are the limits of connections, shared by all listeners of a server.
 type Config struct {
-	MaxConnections int           `yaml:"max_connections" doc:"Connections at the same time, of all listeners; more are closed when they arrive. 0: as many as the process has descriptors for."`
-	AuthTimeout    time.Duration `yaml:"auth_timeout" doc:"Time from accept until the client must have logged in."`
-	AuthBytes      int           `yaml:"auth_bytes" unit:"bytes" doc:"Size of the first packet, before login. The largest legal MQTT CONNECT has 327,699 bytes; 80KiB takes the longest client identifier and refuses only CONNECTs with a will or password of tens of kilobytes."`
-	OutboxSize     int           `yaml:"outbox_size" unit:"bytes" doc:"Bytes waiting for a client that reads slowly, from which on QoS 0 messages are dropped and others wait in their queue. One message may exceed it if nothing else waits."`
-	Unconfirmed    int           `yaml:"unconfirmed" unit:"bytes" doc:"Bytes a client may have sent that are not yet on disk, from which on it is not read until they are."`
+	MaxConnections int           `yaml:"max_connections" reload:"true" doc:"Connections at the same time, of all listeners; more are closed when they arrive. 0: as many as the process has descriptors for."`
+	AuthTimeout    time.Duration `yaml:"auth_timeout" reload:"true" doc:"Time from accept until the client must have logged in."`
+	AuthBytes      int           `yaml:"auth_bytes" unit:"bytes" reload:"true" doc:"Size of the first packet, before login. The largest legal MQTT CONNECT has 327,699 bytes; 80KiB takes the longest client identifier and refuses only CONNECTs with a will or password of tens of kilobytes."`
+	OutboxSize     int           `yaml:"outbox_size" unit:"bytes" reload:"true" doc:"Bytes waiting for a client that reads slowly, from which on QoS 0 messages are dropped and others wait in their queue. One message may exceed it if nothing else waits."`
+	Unconfirmed    int           `yaml:"unconfirmed" unit:"bytes" reload:"true" doc:"Bytes a client may have sent that are not yet on disk, from which on it is not read until they are."`
 	Poller         string        `yaml:"poller" enum:"auto,epoll,goroutine" doc:"Who waits for sockets: an epoll loop for each processor (Linux), or a goroutine for each connection."`
 	Loops          int           `yaml:"loops" doc:"Event loops; 0: one for each processor."`
 }

@@ -56,6 +56,7 @@ type Conn struct {
 	out     Outbox
 	gate    core.Gate
 	peer    netip.AddrPort
+	door    *door // by which it came, nil if by none
 	started int64 // of the server's clock
 
 	// in-half: owned by whoever feeds
@@ -100,6 +101,29 @@ func (c *Conn) Gate() *core.Gate { return &c.gate }
 
 // Peer returns the address of the peer.
 func (c *Conn) Peer() netip.AddrPort { return c.peer }
+
+// AnonymousRefused says that the listener takes no clients without a name.
+func (c *Conn) AnonymousRefused() bool { return c.door != nil && c.door.named }
+
+// CertificateUser returns the user whom the client's certificate names. ok says
+// that this certificate decides who the client is; an empty name with it is
+// nobody's.
+func (c *Conn) CertificateUser() (name string, ok bool) {
+	if w := c.wire(); w != nil {
+		return w.user, w.certified
+	}
+	return "", false
+}
+
+// wire returns the wire below a layer, nil if there is none.
+func (c *Conn) wire() *Wire {
+	if g, ok := c.run.(*goConn); ok {
+		if l, ok := g.link.(*streamLink); ok {
+			return l.Wire
+		}
+	}
+	return nil
+}
 
 // Age returns the time since the connection was accepted.
 func (c *Conn) Age() time.Duration { return time.Duration(c.srv.now() - c.started) }
@@ -182,7 +206,7 @@ func (c *Conn) hold(t *core.Turn) {
 	if c.waiting {
 		return
 	}
-	mark := c.srv.cfg.Unconfirmed
+	mark := c.srv.limits().Unconfirmed
 	if t.Bus().Backlogged() {
 		mark = 0
 	}
@@ -369,7 +393,7 @@ func (c *Conn) tick(t *core.Turn) {
 	case c.ended:
 		return
 	case !c.loggedIn:
-		c.end(t, fmt.Errorf("%w: no login within %v", core.ErrKeepAlive, c.srv.cfg.AuthTimeout))
+		c.end(t, fmt.Errorf("%w: no login within %v", core.ErrKeepAlive, c.srv.limits().AuthTimeout))
 		return
 	case c.waiting:
 		c.lastRead = c.srv.now() // we did not read

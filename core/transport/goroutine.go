@@ -34,7 +34,8 @@ type link interface {
 	read(p []byte) (int, error)
 }
 
-func (s *Server) accept(ln net.Listener, newHandler func(*Conn) Handler) {
+// accept takes what arrives at a listener until that is closed.
+func (s *Server) accept(ln net.Listener, take func(net.Conn)) {
 	defer s.spawned.Done()
 	pause := time.Duration(0)
 	for {
@@ -56,32 +57,44 @@ func (s *Server) accept(ln net.Listener, newHandler func(*Conn) Handler) {
 			continue
 		}
 		pause = 0
-		s.serve(nc.(*net.TCPConn), newHandler)
+		take(nc)
 	}
 }
 
 // serve serves a plain TCP connection.
-func (s *Server) serve(nc *net.TCPConn, newHandler func(*Conn) Handler) {
+func (s *Server) serve(nc *net.TCPConn, d *door, newHandler func(*Conn) Handler) {
 	raw, err := nc.SyscallConn()
 	if err != nil { // it is closed already
 		nc.Close()
 		return
 	}
-	s.start(&tcpLink{nc: nc, raw: raw}, bigBuffer, addrPort(nc.RemoteAddr()), newHandler)
+	s.start(&tcpLink{nc: nc, raw: raw}, bigBuffer, addrPort(nc.RemoteAddr()), d, newHandler)
 }
 
 // start starts the goroutine of a connection.
-func (s *Server) start(l link, size int, peer netip.AddrPort, newHandler func(*Conn) Handler) {
+func (s *Server) start(l link, size int, peer netip.AddrPort, d *door, newHandler func(*Conn) Handler) {
 	g := &goConn{link: l, size: size, wake: make(chan struct{}, 1)}
-	c := s.newConn(peer, g, g)
+	began, counted := s.now(), false
+	if sl, ok := l.(*streamLink); ok {
+		counted = sl.Wire.door != nil
+		if sl.Wire.since > 0 {
+			began = sl.Wire.since
+		}
+	}
+	c := s.newConn(peer, g, g, d, counted)
 	if c == nil {
 		l.release()
 		return
 	}
+	forsake := func() {
+		if !counted {
+			s.exit(d)
+		}
+		l.release()
+	}
 	g.conn = c
 	if err := l.adopt(c); err != nil { // it is closed already
-		s.open.Add(-1)
-		l.release()
+		forsake()
 		return
 	}
 	// Whoever kicks it from now on comes after its handler is there.
@@ -90,14 +103,13 @@ func (s *Server) start(l link, size int, peer netip.AddrPort, newHandler func(*C
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		s.open.Add(-1)
-		l.release()
+		forsake()
 		return
 	}
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	c.handler = newHandler(c)
-	g.arm(c, s.now()+int64(s.cfg.AuthTimeout))
+	g.arm(c, began+int64(s.limits().AuthTimeout))
 	s.spawned.Add(1)
 	go g.serve(c)
 }

@@ -117,7 +117,7 @@ func TestListenClose(t *testing.T) {
 		}
 		defer ln.Close()
 		for _, l := range loops {
-			if err := l.listen(ln.(*net.TCPListener), b.handler); !errors.Is(err, net.ErrClosed) {
+			if err := l.listen(ln.(*net.TCPListener), nil, b.handler); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("a loop that has ended says %v", err)
 			}
 		}

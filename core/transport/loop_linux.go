@@ -59,9 +59,10 @@ type posted struct {
 }
 
 type listening struct {
-	ln  *net.TCPListener // kept so that it is not collected, and its descriptor closed
-	fd  int
-	new func(*Conn) Handler
+	ln   *net.TCPListener // kept so that it is not collected, and its descriptor closed
+	fd   int
+	door *door
+	new  func(*Conn) Handler
 	// failing: the last attempt to accept failed, and the next has its time.
 	failing bool
 }
@@ -344,9 +345,9 @@ func (p *polledConn) leave(c *Conn) {
 }
 
 // adopt begins to serve an accepted descriptor.
-func (l *loop) adopt(t *core.Turn, fd int, peer netip.AddrPort, newHandler func(*Conn) Handler) {
+func (l *loop) adopt(t *core.Turn, fd int, peer netip.AddrPort, d *door, newHandler func(*Conn) Handler) {
 	p := &polledConn{loop: l, fd: fd}
-	c := l.srv.newConn(peer, p, p)
+	c := l.srv.newConn(peer, p, p, d, false)
 	if c == nil {
 		unix.Close(fd)
 		return
@@ -356,7 +357,7 @@ func (l *loop) adopt(t *core.Turn, fd int, peer netip.AddrPort, newHandler func(
 	}
 	l.conns[fd] = c
 	c.handler = newHandler(c)
-	p.arm(c, l.srv.now()+int64(l.srv.cfg.AuthTimeout))
+	p.arm(c, l.srv.now()+int64(l.srv.limits().AuthTimeout))
 	err := l.watch(fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
 	if err != nil {
 		c.gone(t, err)
@@ -394,7 +395,7 @@ func (l *loop) accept(ls *listening) {
 		}
 		to := s.loops[int(s.nextLoop.Add(1))%len(s.loops)]
 		peer := sockAddr(sa)
-		to.send(posted{g: func(t *core.Turn) { to.adopt(t, fd, peer, ls.new) }})
+		to.send(posted{g: func(t *core.Turn) { to.adopt(t, fd, peer, ls.door, ls.new) }})
 	}
 }
 
@@ -409,12 +410,12 @@ func sockAddr(sa syscall.Sockaddr) netip.AddrPort {
 }
 
 // listen has the loop accept from a listener.
-func (l *loop) listen(ln *net.TCPListener, newHandler func(*Conn) Handler) error {
+func (l *loop) listen(ln *net.TCPListener, d *door, newHandler func(*Conn) Handler) error {
 	raw, err := ln.SyscallConn()
 	if err != nil {
 		return err
 	}
-	ls := &listening{ln: ln, new: newHandler}
+	ls := &listening{ln: ln, door: d, new: newHandler}
 	err = raw.Control(func(fd uintptr) {
 		ls.fd = int(fd)
 		// Accepted sockets inherit it.

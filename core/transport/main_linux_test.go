@@ -9,7 +9,7 @@ import (
 // the role in its environment.
 const roleVariable = "NARU_TRANSPORT_TEST"
 
-var roles = map[string]func() error{"load": load}
+var roles = map[string]func() error{"load": load, "idle": idleTLS}
 
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)

@@ -64,7 +64,7 @@ func (o *Outbox) Room(n int) bool {
 	if o.dead || o.closing {
 		return false
 	}
-	if o.size == 0 || o.size+n <= o.conn.srv.cfg.OutboxSize {
+	if o.size == 0 || o.size+n <= o.conn.srv.limits().OutboxSize {
 		return true
 	}
 	o.refused = true
@@ -149,7 +149,7 @@ func (o *Outbox) unread() bool {
 }
 
 func (o *Outbox) unreadLocked() bool {
-	return int(o.replies) > o.conn.srv.cfg.OutboxSize && !o.dead
+	return int(o.replies) > o.conn.srv.limits().OutboxSize && !o.dead
 }
 
 // refuseUnread is unread, and has the handler told when there is room.
@@ -232,7 +232,7 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 		o.mu.Lock()
 	}
 	o.writing = false
-	drained := o.refused && !o.dead && !o.closing && o.size <= o.conn.srv.cfg.OutboxSize/2
+	drained := o.refused && !o.dead && !o.closing && o.size <= o.conn.srv.limits().OutboxSize/2
 	if drained {
 		o.refused = false
 	}

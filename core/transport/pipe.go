@@ -33,7 +33,7 @@ func (s *Server) NewPipe(newHandler func(*Conn) Handler) *Pipe {
 	p := &Pipe{}
 	p.out.signal = make(chan struct{}, 1)
 	peer := netip.MustParseAddrPort("127.0.0.1:1")
-	c := s.newConn(peer, p, p)
+	c := s.newConn(peer, p, p, nil, false)
 	if c == nil {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (s *Server) NewPipe(newHandler func(*Conn) Handler) *Pipe {
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	c.handler = newHandler(c)
-	p.arm(c, s.now()+int64(s.cfg.AuthTimeout))
+	p.arm(c, s.now()+int64(s.limits().AuthTimeout))
 	return p
 }
 

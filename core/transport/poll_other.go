@@ -29,7 +29,7 @@ type loop struct{}
 
 func (*Server) startLoops() error { return errors.ErrUnsupported }
 
-func (*loop) listen(*net.TCPListener, func(*Conn) Handler) error { return errors.ErrUnsupported }
-func (*loop) unlisten()                                          {}
-func (*loop) kickAll(error)                                      {}
-func (*loop) close()                                             {}
+func (*loop) listen(*net.TCPListener, *door, func(*Conn) Handler) error { return errors.ErrUnsupported }
+func (*loop) unlisten()                                                 {}
+func (*loop) kickAll(error)                                             {}
+func (*loop) close()                                                    {}

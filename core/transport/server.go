@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +21,7 @@ import (
 // be called from any goroutine.
 type Server struct {
 	bus *core.Bus
-	cfg Config
+	cfg Config // at the start
 	log *slog.Logger
 
 	ctx      context.Context
@@ -29,7 +31,8 @@ type Server struct {
 	loops    []*loop // none where goroutines serve
 	nextLoop atomic.Uint32
 
-	open     atomic.Int64 // connections
+	changed  atomic.Pointer[Config] // by Configure, nil before
+	open     atomic.Int64           // connections
 	lanes    atomic.Uint64
 	received atomic.Uint64 // bytes
 	sent     atomic.Uint64
@@ -37,6 +40,9 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners []net.Listener      // guarded by mu
+	doors     []*door             // guarded by mu: of the listeners
+	keyrings  []*keyring          // guarded by mu: of those with TLS
+	wires     map[*Wire]struct{}  // guarded by mu: accepted, and not yet served
 	conns     map[*Conn]struct{}  // guarded by mu: those served by goroutines
 	closed    bool                // guarded by mu
 	timers    *wheel.Wheel[*Conn] // guarded by mu: of connections served by goroutines
@@ -45,7 +51,7 @@ type Server struct {
 
 // NewServer starts a server without listeners.
 func NewServer(b *core.Bus, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{bus: b, cfg: cfg, log: log, started: time.Now(), conns: make(map[*Conn]struct{}), down: make(chan struct{})}
+	s := &Server{bus: b, cfg: cfg, log: log, started: time.Now(), conns: make(map[*Conn]struct{}), wires: make(map[*Wire]struct{}), down: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.timers = wheel.New[*Conn](100*time.Millisecond, 0)
 	switch {
@@ -61,11 +67,27 @@ func NewServer(b *core.Bus, cfg Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
+// Configure puts other limits in force: those of login for connections that are
+// accepted from now on, the others at once. What there is stays: who is connected,
+// and what waits for them. Poller and Loops stay as they are.
+func (s *Server) Configure(cfg Config) { s.changed.Store(&cfg) }
+
+func (s *Server) limits() *Config {
+	if c := s.changed.Load(); c != nil {
+		return c
+	}
+	return &s.cfg
+}
+
 // now is the server's clock, in nanoseconds.
 func (s *Server) now() int64 { return int64(time.Since(s.started)) }
 
 // Open returns the number of connections.
 func (s *Server) Open() int64 { return s.open.Load() }
+
+// AuthTimeout is the time that a client has for its login, and for a handshake
+// of its own before that.
+func (s *Server) AuthTimeout() time.Duration { return s.limits().AuthTimeout }
 
 // Accepted returns the number of connections since the start.
 func (s *Server) Accepted() uint64 { return s.lanes.Load() }
@@ -85,13 +107,16 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.closed = true
 	defer close(s.down)
-	listeners := s.listeners
+	listeners, wires := s.listeners, slices.Collect(maps.Keys(s.wires))
 	s.mu.Unlock()
 	for _, l := range s.loops {
 		l.unlisten()
 	}
 	for _, ln := range listeners {
 		ln.Close()
+	}
+	for _, w := range wires { // that ends their handshakes
+		w.Close()
 	}
 	for _, c := range s.onGoroutines() {
 		c.Kick(core.ErrShutdown)
@@ -129,17 +154,16 @@ func (s *Server) onGoroutines() []*Conn {
 	return conns
 }
 
-// newConn sets up a connection that has been accepted. It returns nil if there
-// are too many.
-func (s *Server) newConn(peer netip.AddrPort, sock socket, run runner) *Conn {
-	if n := s.open.Add(1); s.cfg.MaxConnections > 0 && n > int64(s.cfg.MaxConnections) {
-		s.open.Add(-1)
-		s.turned.Add(1)
+// newConn sets up a connection that has been accepted through a door, if it was
+// accepted at all. It returns nil if there are too many; counted says that it
+// has been counted already.
+func (s *Server) newConn(peer netip.AddrPort, sock socket, run runner, d *door, counted bool) *Conn {
+	if !counted && !s.enter(d) {
 		return nil
 	}
 	c := &Conn{
-		srv: s, peer: peer, started: s.now(), run: run,
-		limit: int32(s.cfg.AuthBytes), lastRead: s.now(),
+		srv: s, peer: peer, door: d, started: s.now(), run: run,
+		limit: int32(s.limits().AuthBytes), lastRead: s.now(),
 	}
 	c.out.conn, c.out.sock = c, sock
 	c.gate.Init(&c.out, s.lanes.Add(1))
@@ -149,7 +173,9 @@ func (s *Server) newConn(peer netip.AddrPort, sock socket, run runner) *Conn {
 
 // left is called once for every connection, when its socket is let go.
 func (s *Server) left(c *Conn) {
-	s.open.Add(-1)
+	if w := c.wire(); w == nil || w.door == nil { // otherwise its Close tells
+		s.exit(c.door)
+	}
 	c.run.arm(c, -1)
 	c.run.leave(c)
 }
@@ -169,8 +195,9 @@ func (s *Server) housekeep() {
 		s.fireTimers()
 		if n%100 == 0 {
 			if k := s.turned.Swap(0); k > 0 {
-				s.log.Warn("connections refused: max_connections is reached", "count", k, "max_connections", s.cfg.MaxConnections)
+				s.log.Warn("connections refused: max_connections is reached", "count", k, "max_connections", s.limits().MaxConnections)
 			}
+			s.tellDoors()
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
 )
 
@@ -38,7 +40,7 @@ func (s *Server) ServeStream(w *Wire, st Stream, blocking bool, peer netip.AddrP
 	if blocking { // while it waits it holds the buffer
 		size = smallBuffer
 	}
-	s.start(&streamLink{Wire: w, stream: st}, size, peer, newHandler)
+	s.start(&streamLink{Wire: w, stream: st}, size, peer, w.door, newHandler)
 }
 
 // A streamLink is the link of a connection below whose outbox there is a layer.
@@ -104,3 +106,17 @@ func (plain) Finish(error) {}
 
 // Plain returns the stream of a wire without a layer.
 func Plain(w *Wire) Stream { return plain{w} }
+
+// StreamOf returns what Accept has given as a stream, for a layer above it that
+// reads ahead without waiting. Nothing else may read from it afterwards.
+func StreamOf(c net.Conn) Stream {
+	switch l := c.(type) {
+	case *Wire:
+		return Plain(l)
+	case *tls.Conn:
+		if w, ok := l.NetConn().(*tlsWire); ok {
+			return newTLSStream(&tlsConn{l, w})
+		}
+	}
+	return nil
+}

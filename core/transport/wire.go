@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,6 +20,16 @@ type Wire struct {
 	net.Conn // *net.TCPConn or *net.UnixConn
 	raw      syscall.RawConn
 	head     []byte // read already, and not yet given to the layer; owned by who reads
+
+	// of a wire that the server has accepted; set before anybody else has it
+	srv       *Server
+	door      *door
+	since     int64          // of the server's clock: the time to log in runs from here; 0: from the handler's start
+	peer      netip.AddrPort // the real one
+	proxied   bool           // peer is what a proxy told
+	certified bool           // a certificate says who the client is
+	user      string         // who that is, "" for nobody
+	shut      atomic.Bool    // Close has been called
 
 	mu struct {
 		sync.Mutex
@@ -48,7 +60,25 @@ func NewWire(c net.Conn, head []byte) (*Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Wire{Conn: c, raw: raw, head: head}, nil
+	return &Wire{Conn: c, raw: raw, head: head, peer: addrPort(c.RemoteAddr())}, nil
+}
+
+// RemoteAddr is the address of the real peer.
+func (w *Wire) RemoteAddr() net.Addr {
+	if w.proxied {
+		return net.TCPAddrFromAddrPort(w.peer)
+	}
+	return w.Conn.RemoteAddr()
+}
+
+// Close closes the socket.
+func (w *Wire) Close() error {
+	err := w.Conn.Close()
+	if w.door != nil && w.shut.CompareAndSwap(false, true) {
+		w.srv.forgetWire(w)
+		w.srv.exit(w.door)
+	}
+	return err
 }
 
 // Read is called by the layer above, and waits.
@@ -94,6 +124,7 @@ func (w *Wire) adopt(c *Conn) error {
 	w.mu.Lock()
 	w.mu.conn = c
 	w.mu.Unlock()
+	c.srv.forgetWire(w)
 	return w.Conn.SetDeadline(time.Time{}) // those of the handshake
 }
 
@@ -119,6 +150,7 @@ func (w *Wire) Write(p []byte) (int, error) {
 		return 0, w.mu.err
 	}
 	if len(w.mu.rest)+len(p) > maxRest {
+		w.mu.conn.Kick(errUnread) // crypto/tls would tell nobody of a failed answer
 		return 0, errUnread
 	}
 	w.mu.rest = append(w.mu.rest, p...)

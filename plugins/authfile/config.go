@@ -11,9 +11,10 @@ type Config struct {
 // User is one entry of users. A nil list says that nothing was written: an
 // empty one that somebody wanted it empty.
 type User struct {
-	Password string    `yaml:"password" secret:"true" reload:"true" doc:"Hash of the password, as naru passwd prints it: argon2id. Taken over from elsewhere, bcrypt ($2a$, $2b$, $2y$) or Mosquitto's $7$."`
-	ACL      *[]string `yaml:"acl" reload:"true" doc:"Rules such as 'read a/#', 'write b/%c/x', 'readwrite c/+', 'configure d/#', 'deny e/#'. Absent: everything is allowed; [] allows nothing."`
-	VHosts   *[]string `yaml:"vhosts" reload:"true" doc:"Names of the vhosts the user may enter. Absent: all; [] none."`
+	Password    string    `yaml:"password" secret:"true" reload:"true" doc:"Hash of the password, as naru passwd prints it: argon2id. May be absent if there is a certificate. Taken over from elsewhere, bcrypt ($2a$, $2b$, $2y$) or Mosquitto's $7$."`
+	Certificate bool      `yaml:"certificate" reload:"true" doc:"Let the user in by a client certificate that names them, without a password. See tls.user_from of the listeners."`
+	ACL         *[]string `yaml:"acl" reload:"true" doc:"Rules such as 'read a/#', 'write b/%c/x', 'readwrite c/+', 'configure d/#', 'deny e/#'. Absent: everything is allowed; [] allows nothing."`
+	VHosts      *[]string `yaml:"vhosts" reload:"true" doc:"Names of the vhosts the user may enter. Absent: all; [] none."`
 }
 
 // Anonymous says what clients without a user name may do.

@@ -37,6 +37,8 @@ type digest [sha256.Size]byte
 var (
 	errPassword   = fmt.Errorf("check password: %w", core.ErrBadCredentials)
 	errIncomplete = fmt.Errorf("user name and password must both be given: %w", core.ErrBadCredentials)
+	errNoName     = fmt.Errorf("the client certificate does not name one user: %w", core.ErrBadCredentials)
+	errUncalled   = fmt.Errorf("the client certificate names nobody who is let in by one (users.<name>.certificate): %w", core.ErrBadCredentials)
 	errAnonymous  = fmt.Errorf("anonymous clients are not let in: %w", core.ErrBadCredentials)
 	errRemote     = fmt.Errorf("anonymous clients are let in from this machine only: %w", core.ErrBadCredentials)
 	errGuest      = fmt.Errorf("user guest with the default password is let in from this machine only: %w", core.ErrNotAuthorized)
@@ -68,10 +70,13 @@ func (a *Auth) Reload(c Config) error {
 }
 
 // AuthenticateQuick answers what needs no password hash: anonymous clients,
-// logins that lack something, and passwords that were right before.
+// certificates, logins that lack something, and passwords that were right before.
 func (a *Auth) AuthenticateQuick(c *core.Credentials) (id core.Identity, err error, answered bool) {
 	p := a.policy.Load()
 	switch {
+	case c.HasCertificate: // whatever else was given
+		id, err = p.admitCertified(c)
+		return id, err, true
 	case !c.HasUser:
 		id, err = p.admitAnonymous(c)
 		return id, err, true
@@ -149,6 +154,23 @@ func (u *user) admit(c *core.Credentials) (core.Identity, error) {
 	id := c.Identity
 	id.Anonymous = false
 	return id, nil
+}
+
+// admitCertified lets in whom a certificate names, if that is how the user comes.
+// Whoever issues certificates does not thereby hand out every name there is.
+func (p *policy) admitCertified(c *core.Credentials) (core.Identity, error) {
+	if c.CertificateUser == "" {
+		return core.Identity{}, errNoName
+	}
+	u := p.users[c.CertificateUser]
+	if u == nil || !u.certified {
+		return core.Identity{}, errUncalled
+	}
+	id, err := u.admit(c)
+	if err == nil {
+		id.User = c.CertificateUser
+	}
+	return id, err
 }
 
 func (p *policy) admitAnonymous(c *core.Credentials) (core.Identity, error) {

@@ -45,8 +45,10 @@ type grant struct {
 type user struct {
 	grant
 	stored  string
-	hash    verifier
+	hash    verifier // nil if there is no password
 	verdict atomic.Pointer[digest]
+
+	certified bool // let in by a certificate
 }
 
 // compile reports all problems at once.
@@ -69,16 +71,18 @@ func compile(c Config) (*policy, error) {
 		if name == "" {
 			add(errors.New(path + ": a user needs a name"))
 		}
-		hash, err := parseHash(written.Password)
-		if err != nil {
-			add(fmt.Errorf("%s.password: %w", path, err))
-		}
 		u := &user{
 			grant:  compileGrant(path, written.ACL, written.VHosts, add),
-			stored: written.Password,
-			hash:   hash,
+			stored: written.Password, certified: written.Certificate,
 		}
 		p.users[name] = u
+		if u.certified && u.stored == "" {
+			continue
+		}
+		var err error
+		if u.hash, err = parseHash(written.Password); err != nil {
+			add(fmt.Errorf("%s.password: %w", path, err))
+		}
 		p.decoys = append(p.decoys, u)
 	}
 	if len(p.decoys) == 0 {
@@ -113,10 +117,11 @@ func printable(name string) string {
 // lookup returns the user of this name. For somebody unknown it returns another
 // user in their place, always the same for one name, and known is false: who
 // goes on as if nothing were wrong, and refuses in the end, takes as long as
-// with a wrong password, also where users have hashes of different cost.
+// with a wrong password, also where users have hashes of different cost. A user
+// without a password is unknown in this sense.
 func (p *policy) lookup(name string) (u *user, known bool) {
 	decoy := p.decoys[maphash.String(p.seed, name)%uint64(len(p.decoys))]
-	if u, known = p.users[name]; known {
+	if u = p.users[name]; u != nil && u.hash != nil {
 		return u, true
 	}
 	return decoy, false

@@ -1,0 +1,395 @@
+package core
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// What operators see. Each list is a sequence of snapshots: what comes and goes
+// meanwhile may be in it or not, and no lock is held while the reader works. Of
+// sessions and retained messages one part at a time is looked at, so that a
+// list of a million holds nobody up. A vhost of "" means all of them.
+
+// ConnectionInfo is a client that has logged in.
+type ConnectionInfo struct {
+	VHost     string    `json:"vhost"`
+	ClientID  string    `json:"client_id"`
+	User      string    `json:"user"`
+	Anonymous bool      `json:"anonymous"`
+	Protocol  string    `json:"protocol"`
+	Listener  string    `json:"listener"`
+	Peer      string    `json:"peer"`
+	Since     time.Time `json:"since"`
+	Clean     bool      `json:"clean"`
+	InFlight  int64     `json:"in_flight"` // messages sent and not settled
+}
+
+// SessionInfo is what a client id stands for, connected or not.
+type SessionInfo struct {
+	VHost         string    `json:"vhost"`
+	ClientID      string    `json:"client_id"`
+	User          string    `json:"user"`
+	Anonymous     bool      `json:"anonymous"`
+	Connected     bool      `json:"connected"`
+	Clean         bool      `json:"clean"`
+	Since         time.Time `json:"since,omitzero"`   // connected since
+	Offline       time.Time `json:"offline,omitzero"` // or without a client since, if that is known
+	Expires       time.Time `json:"expires,omitzero"` // if nobody connects
+	Subscriptions int       `json:"subscriptions"`
+	Ready         int64     `json:"ready"`
+	InFlight      int64     `json:"in_flight"` // of its own queue
+	Bytes         int64     `json:"bytes"`
+	InMemory      int64     `json:"in_memory"`
+}
+
+// NamedQueueInfo is a declared queue or a shared subscription.
+type NamedQueueInfo struct {
+	VHost     string `json:"vhost"`
+	Name      string `json:"name"`
+	Kind      string `json:"kind"` // "queue" or "shared"
+	Durable   bool   `json:"durable"`
+	Ready     int64  `json:"ready"`
+	InFlight  int64  `json:"in_flight"`
+	Bytes     int64  `json:"bytes"`
+	InMemory  int64  `json:"in_memory"`
+	Consumers int    `json:"consumers"`
+	Members   int    `json:"members"` // of a shared subscription, connected or not
+	MaxLength int64  `json:"max_length"`
+	MaxBytes  int64  `json:"max_bytes"`
+	Overflow  string `json:"overflow"`
+}
+
+// SubscriptionInfo is a subscription of a session.
+type SubscriptionInfo struct {
+	VHost     string `json:"vhost"`
+	ClientID  string `json:"client_id"`
+	Filter    string `json:"filter"`
+	QoS       QoS    `json:"qos"`
+	Kind      string `json:"kind"` // "plain", "shared" or "queue"
+	Connected bool   `json:"connected"`
+}
+
+// RetainedInfo is a retained message. Those under $SYS are left out, unless they
+// are asked for.
+type RetainedInfo struct {
+	VHost     string    `json:"vhost"`
+	Topic     string    `json:"topic"`
+	QoS       QoS       `json:"qos"`
+	Bytes     int       `json:"bytes"`
+	Published time.Time `json:"published,omitzero"`
+}
+
+// BindingInfo leads from an exchange to a declared queue or a shared
+// subscription. What leads to a session is a subscription.
+type BindingInfo struct {
+	VHost    string `json:"vhost"`
+	Exchange string `json:"exchange"` // "" is the default exchange
+	Key      string `json:"key"`
+	Syntax   string `json:"syntax"` // "mqtt" or "amqp"
+	Queue    string `json:"queue"`
+}
+
+func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
+
+func (o Overflow) String() string { return [...]string{"drop-head", "reject-publish"}[o] }
+
+// VHosts returns the vhosts by their names.
+func (b *Bus) VHosts() []*VHost {
+	var all []*VHost
+	for _, name := range slices.Sorted(maps.Keys(b.vhosts)) {
+		all = append(all, b.vhosts[name])
+	}
+	return all
+}
+
+func (b *Bus) vhostsNamed(name string) []*VHost {
+	if name == "" {
+		return b.VHosts()
+	}
+	if vh := b.vhosts[name]; vh != nil {
+		return []*VHost{vh}
+	}
+	return nil
+}
+
+// eachSession calls f with no lock held, until it returns false.
+func (b *Bus) eachSession(vhost string, f func(*Session) bool) {
+	var page []*Session
+	for _, vh := range b.vhostsNamed(vhost) {
+		for i := range vh.sessions {
+			reg := &vh.sessions[i]
+			reg.mu.Lock()
+			page = slices.AppendSeq(page[:0], maps.Values(reg.m))
+			reg.mu.Unlock()
+			for _, s := range page {
+				if !f(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Connections lists the clients that have logged in.
+func (b *Bus) Connections(vhost string) iter.Seq[ConnectionInfo] {
+	return func(yield func(ConnectionInfo) bool) {
+		lent := b.lentByQueues(vhost)
+		b.eachSession(vhost, func(s *Session) bool {
+			who, connected := s.client()
+			if !connected {
+				return true
+			}
+			c := ConnectionInfo{
+				VHost: s.queue.vh.name, ClientID: s.queue.name, User: who.User, Anonymous: who.Anonymous,
+				Protocol: who.Protocol, Listener: who.Listener, Peer: peerText(who.Peer),
+				Since: time.UnixMilli(who.since).UTC(), Clean: s.clean,
+			}
+			c.InFlight = s.queue.Info().Unsettled + lent[s]
+			return yield(c)
+		})
+	}
+}
+
+func peerText(p netip.AddrPort) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// client returns who has the session, or had it last.
+func (s *Session) client() (who *Principal, connected bool) {
+	reg := s.queue.vh.sessionShard(s.queue.name)
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	return s.principal(), s.owner != nil
+}
+
+// lentByQueues counts what sessions have from groups and named queues.
+func (b *Bus) lentByQueues(vhost string) map[*Session]int64 {
+	lent := make(map[*Session]int64)
+	b.eachNamed(vhost, func(q *Queue) bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for _, c := range q.consumers {
+			if c.unsettled > 0 && c.opt.Identity != nil {
+				lent[c.opt.Identity.session] += int64(c.unsettled)
+			}
+		}
+		return true
+	})
+	return lent
+}
+
+// Sessions lists the sessions.
+func (b *Bus) Sessions(vhost string) iter.Seq[SessionInfo] {
+	return func(yield func(SessionInfo) bool) {
+		b.eachSession(vhost, func(s *Session) bool { return yield(s.info()) })
+	}
+}
+
+func (s *Session) info() SessionInfo {
+	q := s.queue.Info()
+	i := SessionInfo{
+		VHost: s.queue.vh.name, ClientID: s.queue.name, Clean: s.clean,
+		Ready: q.Ready, InFlight: q.Unsettled, Bytes: q.Bytes, InMemory: q.InMemory,
+	}
+	reg := s.queue.vh.sessionShard(s.queue.name)
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	who := s.principal()
+	i.User, i.Anonymous, i.Subscriptions = who.User, who.Anonymous, len(s.subs.list)
+	switch a := s.away; {
+	case s.owner != nil:
+		i.Connected, i.Since = true, time.UnixMilli(who.since).UTC()
+	case a != nil && a.endedAt > 0:
+		i.Offline = time.UnixMilli(a.endedAt).UTC()
+		if a.expiry > 0 {
+			i.Expires = time.UnixMilli(a.endedAt + a.expiry).UTC()
+		}
+	}
+	return i
+}
+
+// Subscriptions lists the subscriptions of all sessions.
+func (b *Bus) Subscriptions(vhost string) iter.Seq[SubscriptionInfo] {
+	return func(yield func(SubscriptionInfo) bool) {
+		var page []SubscriptionInfo
+		b.eachSession(vhost, func(s *Session) bool {
+			page = s.appendSubscriptions(page[:0])
+			for i := range page {
+				if !yield(page[i]) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+func (s *Session) appendSubscriptions(to []SubscriptionInfo) []SubscriptionInfo {
+	reg := s.queue.vh.sessionShard(s.queue.name)
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	for i := range s.subs.list {
+		sub := &s.subs.list[i]
+		kind := "plain"
+		switch _, group, _ := splitFilter(sub.filter); group {
+		case "":
+		case queuePrefix:
+			kind = "queue"
+		default:
+			kind = "shared"
+		}
+		to = append(to, SubscriptionInfo{
+			VHost: s.queue.vh.name, ClientID: s.queue.name, Filter: sub.filter, QoS: sub.qos, Kind: kind, Connected: s.owner != nil,
+		})
+	}
+	return to
+}
+
+// eachNamed calls f for declared queues and groups, by their names and with no
+// lock held, until it returns false.
+func (b *Bus) eachNamed(vhost string, f func(*Queue) bool) {
+	for _, vh := range b.vhostsNamed(vhost) {
+		vh.mu.RLock()
+		qs := slices.Collect(maps.Values(vh.queues))
+		vh.mu.RUnlock()
+		slices.SortFunc(qs, func(a, b *Queue) int { return cmp.Compare(a.name, b.name) })
+		for _, q := range qs {
+			if !f(q) {
+				return
+			}
+		}
+	}
+}
+
+// Queues lists declared queues and shared subscriptions.
+func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
+	return func(yield func(NamedQueueInfo) bool) {
+		b.eachNamed(vhost, func(q *Queue) bool {
+			i := q.Info()
+			n := NamedQueueInfo{
+				VHost: q.vh.name, Name: q.name, Kind: "queue", Durable: i.Durable,
+				Ready: i.Ready, InFlight: i.Unsettled, Bytes: i.Bytes, InMemory: i.InMemory, Consumers: i.Consumers,
+			}
+			q.mu.Lock()
+			l := q.limits.value()
+			q.mu.Unlock()
+			n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
+			if q.kind == KindGroup {
+				n.Kind = "shared"
+				q.group.mu.Lock()
+				n.Members = len(q.group.members)
+				q.group.mu.Unlock()
+			}
+			return yield(n)
+		})
+	}
+}
+
+// Bindings lists what leads to declared queues and shared subscriptions.
+func (b *Bus) Bindings(vhost string) iter.Seq[BindingInfo] {
+	return func(yield func(BindingInfo) bool) {
+		b.eachNamed(vhost, func(q *Queue) bool {
+			vh := q.vh
+			if q.kind == KindGroup {
+				return yield(BindingInfo{vh.name, topicExchange, q.group.pattern, SyntaxMQTT.String(), q.name})
+			}
+			vh.mu.RLock()
+			bound := slices.Clone(vh.bound[q])
+			vh.mu.RUnlock()
+			if !yield(BindingInfo{vh.name, defaultExchange, q.name, SyntaxAMQP.String(), q.name}) {
+				return false
+			}
+			for _, d := range bound {
+				if !yield(BindingInfo{vh.name, d.exchange, d.key, d.syntax.String(), q.name}) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// Retained lists the retained messages that match a filter, "" for all but those
+// under $SYS. What cannot be read from disk ends the list with an error.
+func (b *Bus) Retained(vhost, filter string) iter.Seq2[RetainedInfo, error] {
+	return func(yield func(RetainedInfo, error) bool) {
+		for _, vh := range b.vhostsNamed(vhost) {
+			if filter != "" {
+				if err := vh.topics.validPattern(SyntaxMQTT, filter); err != nil {
+					yield(RetainedInfo{}, err)
+					return
+				}
+			}
+			for after, more := "", true; more; {
+				var nodes []*retainedNode
+				nodes, after, more = vh.retained.page(filter, after)
+				for _, n := range nodes {
+					m, err := vh.retained.read(n)
+					if m == nil && err == nil { // cleared meanwhile
+						continue
+					}
+					i := RetainedInfo{VHost: vh.name, Topic: topicOfKey(n.key)}
+					if m != nil {
+						i.QoS, i.Bytes = m.QoS, len(m.Payload)
+						if m.Published > 0 {
+							i.Published = time.UnixMilli(m.Published).UTC()
+						}
+					}
+					if !yield(i, err) || err != nil {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// retainedPage is how many retained messages are looked up at a time.
+const retainedPage = 256
+
+// page returns the next nodes that match a filter, "" for all but those under
+// $SYS, and the key after which to go on.
+func (r *retainedStore) page(filter, after string) (nodes []*retainedNode, next string, more bool) {
+	if filter != "" {
+		next = r.walk(filter, after, func(n *retainedNode) bool {
+			nodes = append(nodes, n)
+			return len(nodes) < retainedPage
+		})
+		switch {
+		case next != "":
+			return nodes, next, true
+		case len(nodes) < retainedPage:
+			return nodes, "", false
+		}
+		return nodes, nodes[len(nodes)-1].key, true
+	}
+	const sys, behindSys = "$SYS\x00", "$SYS\x01"
+	from := after
+	if after != "" {
+		from += "\x00"
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for again := true; again; {
+		again = false
+		r.nodes.Ascend(from, func(key string, n *retainedNode) bool {
+			if key >= sys && key < behindSys {
+				from, again = behindSys, true
+				return false
+			}
+			if n.msg != nil || n.onDisk {
+				nodes = append(nodes, n)
+			}
+			next = key
+			return len(nodes) < retainedPage
+		})
+	}
+	return nodes, next, len(nodes) == retainedPage
+}

@@ -1,0 +1,152 @@
+package core
+
+import (
+	"context"
+	"fmt"
+)
+
+// What an operator may take away. Unlike what Feed does, these operations wait:
+// they return when what they have changed is on disk. Who is asked for rights is
+// the caller's business.
+
+// durably runs f in a turn of its own and waits until what it has changed is on
+// disk, and until the tasks of that lane that were due before have run.
+func (b *Bus) durably(ctx context.Context, lane uint64, f func(*Turn)) error {
+	done := make(chan struct{})
+	t := b.NewTurn()
+	f(t)
+	t.following().then(lane, func(*Turn) { close(done) })
+	t.onSubmitted(func() {}) // there may be nothing to commit
+	t.End()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// barrier waits until what has been handed over to the shards is on disk.
+func (b *Bus) barrier(ctx context.Context) error {
+	return b.durably(ctx, 0, func(t *Turn) {
+		for _, s := range b.shards {
+			t.part(s)
+		}
+	})
+}
+
+// Kick ends the connection that the client id has, and waits until its session
+// has been let go. To the protocol it is a connection that was lost: a will is
+// published. The client may connect again. Errors: ErrNotFound.
+func (vh *VHost) Kick(ctx context.Context, clientID string) error {
+	reg := vh.sessionShard(clientID)
+	reg.mu.Lock()
+	s := reg.m[clientID]
+	if s == nil || s.owner == nil {
+		reg.mu.Unlock()
+		return fmt.Errorf("client %q is not connected: %w", clientID, ErrNotFound)
+	}
+	return s.ejectLocked(ctx, reg)
+}
+
+// ejectLocked gives the lock back, and returns when the present owner is gone.
+func (s *Session) ejectLocked(ctx context.Context, reg *sessionShard) error {
+	if s.released == nil {
+		s.released = make(chan struct{})
+	}
+	owner, released := s.owner, s.released
+	reg.mu.Unlock()
+	owner.Kick(ErrKicked)
+	select {
+	case <-released:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// DeleteSession removes a session with all it has, after its client has been
+// disconnected. A client that is back before that is disconnected again.
+// Errors: ErrNotFound.
+func (vh *VHost) DeleteSession(ctx context.Context, clientID string) error {
+	b := vh.bus
+	reg := vh.sessionShard(clientID)
+	for ejected := false; ; ejected = true {
+		reg.mu.Lock()
+		s := reg.m[clientID]
+		switch {
+		case s == nil && ejected: // a clean one has gone with its connection
+			reg.mu.Unlock()
+			return b.barrier(ctx)
+		case s == nil:
+			reg.mu.Unlock()
+			return fmt.Errorf("session %q: %w", clientID, ErrNotFound)
+		case s.owner != nil:
+			if err := s.ejectLocked(ctx, reg); err != nil {
+				return err
+			}
+			continue
+		}
+		delete(reg.m, clientID)
+		b.timers.stop(&s.away.timer)
+		reg.mu.Unlock()
+		return b.durably(ctx, s.queue.id, s.destroy)
+	}
+}
+
+// DeleteQueue removes a declared queue with its messages and bindings. Those who
+// consume it get nothing more; a session that has subscribed to it takes up
+// another queue of that name when it connects the next time. Errors: ErrNotFound.
+func (vh *VHost) DeleteQueue(ctx context.Context, name string) error {
+	vh.mu.Lock()
+	q := vh.queues[name]
+	if q == nil || q.kind != KindNamed {
+		vh.mu.Unlock()
+		if q != nil {
+			return fmt.Errorf("queue %q is a shared subscription and goes with its last member; as a declared queue: %w", name, ErrNotFound)
+		}
+		return fmt.Errorf("queue %q: %w", name, ErrNotFound)
+	}
+	delete(vh.queues, name)
+	for _, b := range vh.bound[q] {
+		vh.exchanges[b.exchange].unbind(q, b.syntax, b.key)
+	}
+	delete(vh.bound, q)
+	vh.exchanges[defaultExchange].unbind(q, SyntaxAMQP, name)
+	vh.mu.Unlock()
+	return vh.bus.durably(ctx, q.id, q.destroy)
+}
+
+func (q *Queue) isDeleted() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.deleted
+}
+
+// DeleteRetained clears the topics that match a filter, without telling those
+// who have subscribed to them, and returns how many there were. Errors:
+// ErrBadAddress.
+func (vh *VHost) DeleteRetained(ctx context.Context, filter string) (deleted int, err error) {
+	if err := vh.topics.validPattern(SyntaxMQTT, filter); err != nil {
+		return 0, err
+	}
+	for after, more := "", true; more; {
+		if err := ctx.Err(); err != nil {
+			return deleted, err
+		}
+		var nodes []*retainedNode
+		nodes, after, more = vh.retained.page(filter, after)
+		err := vh.bus.durably(ctx, 0, func(t *Turn) {
+			for _, n := range nodes {
+				m := t.Message()
+				m.Exchange, m.Topic, m.QoS, m.Retain = vh.topics, []byte(topicOfKey(n.key)), AtLeastOnce, true
+				vh.retained.set(t, m)
+			}
+		})
+		if err != nil {
+			return deleted, err
+		}
+		deleted += len(nodes)
+	}
+	return deleted, nil
+}

@@ -1,0 +1,184 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A keyring holds what the files of a listener say, and reads them again when
+// they have changed. Nothing runs for it: it looks when a client comes.
+type keyring struct {
+	cfg  TLS
+	log  *slog.Logger
+	base *tls.Config // asks for the one in force
+	now  atomic.Pointer[tls.Config]
+
+	mu struct {
+		sync.Mutex
+		looked time.Time
+		seen   []os.FileInfo // of the last attempt, nil for a file that was not there
+	}
+}
+
+// lookInterval is how often files are looked at, at most.
+const lookInterval = time.Second
+
+func newKeyring(cfg TLS, log *slog.Logger) (*keyring, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	k := &keyring{cfg: cfg.withDefaults(), log: log}
+	k.base = &tls.Config{MinVersion: minVersions[k.cfg.MinVersion], GetConfigForClient: k.forClient}
+	k.mu.looked, k.mu.seen = time.Now(), k.stat()
+	c, err := k.load()
+	if err != nil {
+		return nil, err
+	}
+	k.now.Store(c)
+	return k, nil
+}
+
+func (k *keyring) forClient(*tls.ClientHelloInfo) (*tls.Config, error) {
+	k.look()
+	return k.now.Load(), nil
+}
+
+// look reads the files again if they have changed. What is wrong with them is
+// told once, and not to every client.
+func (k *keyring) look() {
+	if !k.mu.TryLock() {
+		return // somebody else looks
+	}
+	defer k.mu.Unlock()
+	if time.Since(k.mu.looked) < lookInterval {
+		return
+	}
+	k.mu.looked = time.Now()
+	if seen := k.stat(); !same(seen, k.mu.seen) {
+		k.mu.seen = seen
+		_ = k.replaceLocked() // it has been logged
+	}
+}
+
+// reload reads the files again, changed or not.
+func (k *keyring) reload() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.looked, k.mu.seen = time.Now(), k.stat()
+	return k.replaceLocked()
+}
+
+func (k *keyring) replaceLocked() error {
+	c, err := k.load()
+	if err != nil {
+		k.log.Error("certificates not reloaded, the old ones stay in force", "err", err)
+		return err
+	}
+	k.now.Store(c)
+	k.log.Info("certificates reloaded", "valid_until", c.Certificates[0].Leaf.NotAfter)
+	return nil
+}
+
+func (k *keyring) files() []string {
+	var all []string
+	for _, p := range k.cfg.pairs() {
+		all = append(all, p.Cert, p.Key)
+	}
+	if k.cfg.ClientCA != "" {
+		all = append(all, k.cfg.ClientCA)
+	}
+	return all
+}
+
+func (k *keyring) stat() []os.FileInfo {
+	var all []os.FileInfo
+	for _, name := range k.files() {
+		st, _ := os.Stat(name) // one that is not there is told of by load
+		all = append(all, st)
+	}
+	return all
+}
+
+func same(a, b []os.FileInfo) bool {
+	for i := range a {
+		if (a[i] == nil) != (b[i] == nil) {
+			return false
+		}
+		if a[i] != nil && (!os.SameFile(a[i], b[i]) || a[i].Size() != b[i].Size() || !a[i].ModTime().Equal(b[i].ModTime())) {
+			return false
+		}
+	}
+	return true
+}
+
+// load makes a configuration of what the files say now.
+func (k *keyring) load() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion: minVersions[k.cfg.MinVersion],
+		ClientAuth: clientAuths[k.cfg.ClientAuth],
+		// Each client shows its certificate each time: whether a resumed session
+		// is held against a client_ca that has changed since is then no question.
+		SessionTicketsDisabled: k.cfg.ClientAuth != "none",
+		// Small records first serve browsers that draw while a page arrives;
+		// here the packet is of use when it is whole.
+		DynamicRecordSizingDisabled: true,
+	}
+	for _, p := range k.cfg.pairs() {
+		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %s with key %s: %w", p.Cert, p.Key, err)
+		}
+		c.Certificates = append(c.Certificates, pair)
+	}
+	if k.cfg.ClientCA != "" {
+		var err error
+		if c.ClientCAs, err = loadAuthorities(k.cfg.ClientCA); err != nil {
+			return nil, fmt.Errorf("client_ca %s: %w", k.cfg.ClientCA, err)
+		}
+	}
+	return c, nil
+}
+
+// loadAuthorities reads a file of certificates, and takes all of them or none:
+// x509.CertPool would pass over what it cannot read.
+func loadAuthorities(name string) (*x509.CertPool, error) {
+	all, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	pool, n, rest := x509.NewCertPool(), 0, all
+	for {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			break
+		}
+		n++
+		if b.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is a %s, not a certificate", n, b.Type)
+		}
+		cert, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", n, err)
+		}
+		if !cert.IsCA {
+			return nil, fmt.Errorf("certificate %d (%s) is not one of an authority", n, cert.Subject)
+		}
+		pool.AddCert(cert)
+	}
+	switch {
+	case n == 0:
+		return nil, errors.New("there is no certificate in it")
+	case n != bytes.Count(all, []byte("-----BEGIN")): // pem passes over it as well
+		return nil, errors.New("a part of it is no PEM")
+	}
+	return pool, nil
+}
