@@ -16,11 +16,11 @@ import (
 type Adapter struct {
 	bus *core.Bus
 	srv *transport.Server
-	cfg Config
+	cfg settings // at the start
 	log *slog.Logger
 	ids idSpace
 
-	limits *core.QueueLimits // of session queues
+	changed atomic.Pointer[settings] // by Configure, nil before
 
 	connected atomic.Int64
 	most      atomic.Int64 // connected at the same time
@@ -34,7 +34,25 @@ type Adapter struct {
 
 // New makes an adapter. The version is told under $SYS.
 func New(b *core.Bus, srv *transport.Server, cfg Config, version string, log *slog.Logger) *Adapter {
-	return &Adapter{bus: b, srv: srv, cfg: cfg, log: log, ids: fullSpace, limits: cfg.limits(), sys: newSys(version)}
+	return &Adapter{bus: b, srv: srv, cfg: settings{cfg, cfg.limits()}, log: log, ids: fullSpace, sys: newSys(version)}
+}
+
+// settings are a configuration with what follows from it.
+type settings struct {
+	Config
+	queue *core.QueueLimits // of session queues
+}
+
+// Configure puts other limits in force, for what clients send from now on, and
+// for sessions that connect from now on. Listeners and sys_interval stay as
+// they are until the adapter is made anew.
+func (a *Adapter) Configure(cfg Config) { a.changed.Store(&settings{cfg, cfg.limits()}) }
+
+func (a *Adapter) conf() *settings {
+	if s := a.changed.Load(); s != nil {
+		return s
+	}
+	return &a.cfg
 }
 
 // Name returns "mqtt".

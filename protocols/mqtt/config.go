@@ -15,19 +15,19 @@ type Config struct {
 	Enabled   bool       `yaml:"enabled" doc:"Whether MQTT is served."`
 	Listeners []Listener `yaml:"listeners" doc:"Where MQTT is served."`
 
-	MaxPacketSize            int           `yaml:"max_packet_size" unit:"bytes" doc:"Largest packet taken from a client; a larger one closes its connection."`
-	MaxInflight              int           `yaml:"max_inflight" doc:"Messages sent to a client at QoS 1 and 2 that it has not acknowledged; more wait."`
-	MaxInboundQoS2           int           `yaml:"max_inbound_qos2" doc:"QoS 2 messages of a client that it has not released; one more closes its connection."`
-	MaxKeepAlive             time.Duration `yaml:"max_keep_alive" doc:"Longest keep-alive; it holds for clients that ask for a longer one, or for none (0). 0: no ceiling."`
-	MaxSubscriptions         int           `yaml:"max_subscriptions" doc:"Subscriptions of one session. 0: any number."`
-	MaxTopicLevels           int           `yaml:"max_topic_levels" doc:"Levels of a topic or filter, that is one more than it has slashes; $share and the group count. A deeper filter is refused with SUBACK 0x80, a deeper topic or will topic closes the connection. 0: any number."`
-	MaxClientIDLength        int           `yaml:"max_client_id_length" doc:"Longest client identifier, in bytes."`
-	MaxQueuedMessages        int64         `yaml:"max_queued_messages" doc:"Messages that wait for one session; see queue_overflow. 0: as many as the disk takes."`
-	MaxQueuedBytes           int64         `yaml:"max_queued_bytes" unit:"bytes" doc:"Bytes of payload that wait for one session; see queue_overflow. 0: as many as the disk takes."`
-	QueueOverflow            string        `yaml:"queue_overflow" enum:"drop-head,reject-publish" doc:"What a full session queue does: drop the oldest message that was never sent, or leave the new one unacknowledged."`
-	MessageExpiry            time.Duration `yaml:"message_expiry" doc:"Time a message may wait in a session queue. 0: for ever."`
-	SessionExpiry            time.Duration `yaml:"session_expiry" doc:"Time a persistent session (clean session 0) lives without its client. 0: for ever."`
-	DisconnectOnUnauthorized bool          `yaml:"disconnect_on_unauthorized" doc:"Close the connection of a client that publishes without right, instead of acknowledging and dropping the message."`
+	MaxPacketSize            int           `yaml:"max_packet_size" unit:"bytes" reload:"true" doc:"Largest packet taken from a client; a larger one closes its connection."`
+	MaxInflight              int           `yaml:"max_inflight" reload:"true" doc:"Messages sent to a client at QoS 1 and 2 that it has not acknowledged; more wait."`
+	MaxInboundQoS2           int           `yaml:"max_inbound_qos2" reload:"true" doc:"QoS 2 messages of a client that it has not released; one more closes its connection."`
+	MaxKeepAlive             time.Duration `yaml:"max_keep_alive" reload:"true" doc:"Longest keep-alive; it holds for clients that ask for a longer one, or for none (0). 0: no ceiling."`
+	MaxSubscriptions         int           `yaml:"max_subscriptions" reload:"true" doc:"Subscriptions of one session. 0: any number."`
+	MaxTopicLevels           int           `yaml:"max_topic_levels" reload:"true" doc:"Levels of a topic or filter, that is one more than it has slashes; $share and the group count. A deeper filter is refused with SUBACK 0x80, a deeper topic or will topic closes the connection. 0: any number."`
+	MaxClientIDLength        int           `yaml:"max_client_id_length" reload:"true" doc:"Longest client identifier, in bytes."`
+	MaxQueuedMessages        int64         `yaml:"max_queued_messages" reload:"true" doc:"Messages that wait for one session; see queue_overflow. 0: as many as the disk takes."`
+	MaxQueuedBytes           int64         `yaml:"max_queued_bytes" unit:"bytes" reload:"true" doc:"Bytes of payload that wait for one session; see queue_overflow. 0: as many as the disk takes."`
+	QueueOverflow            string        `yaml:"queue_overflow" enum:"drop-head,reject-publish" reload:"true" doc:"What a full session queue does: drop the oldest message that was never sent, or leave the new one unacknowledged."`
+	MessageExpiry            time.Duration `yaml:"message_expiry" reload:"true" doc:"Time a message may wait in a session queue. 0: for ever."`
+	SessionExpiry            time.Duration `yaml:"session_expiry" reload:"true" doc:"Time a persistent session (clean session 0) lives without its client. 0: for ever."`
+	DisconnectOnUnauthorized bool          `yaml:"disconnect_on_unauthorized" reload:"true" doc:"Close the connection of a client that publishes without right, instead of acknowledging and dropping the message."`
 	SysInterval              time.Duration `yaml:"sys_interval" doc:"How often the topics under $SYS are published. 0: never."`
 }
 

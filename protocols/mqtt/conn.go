@@ -74,7 +74,7 @@ func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 			c.await(t, h, rest, &r)
 			break
 		}
-		t.Stats.PacketsIn++
+		t.Stats.Of(core.ProtocolMQTT).PacketsIn++
 		wait, err := c.handle(t, h, rest[h.Size:total])
 		if wait != nil {
 			r.Wait = wait
@@ -111,8 +111,8 @@ func (c *conn) expect(h packet.Header) error {
 			return fmt.Errorf("%w: %v before CONNECT", core.ErrProtocol, h.Type)
 		}
 		return fmt.Errorf("%w: second CONNECT", core.ErrProtocol) // [MQTT-3.1.0-2]
-	case h.Total() > c.a.cfg.MaxPacketSize:
-		return fmt.Errorf("%w: %v of %d bytes, limit %d", core.ErrTooLarge, h.Type, h.Total(), c.a.cfg.MaxPacketSize)
+	case h.Total() > c.a.conf().MaxPacketSize:
+		return fmt.Errorf("%w: %v of %d bytes, limit %d", core.ErrTooLarge, h.Type, h.Total(), c.a.conf().MaxPacketSize)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (c *conn) handle(t *core.Turn, h packet.Header, body []byte) (core.Wait, er
 		// [MQTT-3.12.4-1] A disk that stalls is no reason for the client to give
 		// the connection up.
 		if c.tc.Gate().Stalled(t) {
-			t.Stats.PacketsOut++
+			t.Stats.Of(core.ProtocolMQTT).PacketsOut++
 			c.tc.Out().AppendReply(t, pingresp)
 		} else {
 			c.reply(t, packet.AppendPingresp)
@@ -159,13 +159,13 @@ func malformed(t packet.Type, err error) error {
 
 // reply appends an encoded packet to the replies of the turn.
 func (c *conn) reply(t *core.Turn, encode func([]byte) []byte) {
-	t.Stats.PacketsOut++
+	t.Stats.Of(core.ProtocolMQTT).PacketsOut++
 	b := t.Replies()
 	*b = encode(*b)
 }
 
 func (c *conn) replyID(t *core.Turn, typ packet.Type, id uint16) {
-	t.Stats.PacketsOut++
+	t.Stats.Of(core.ProtocolMQTT).PacketsOut++
 	b := t.Replies()
 	*b = packet.AppendID(*b, typ, id)
 }
@@ -207,7 +207,7 @@ func (c *conn) begin(t *core.Turn) {
 	if c.start.done != nil {
 		close(c.start.done)
 	}
-	c.session.Start(t, c, c.a.cfg.MaxInflight, c.a.ids.own)
+	c.session.Start(t, c, c.a.conf().MaxInflight, c.a.ids.own)
 }
 
 // Quiet gives back memory that a busy connection needs.

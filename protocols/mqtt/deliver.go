@@ -61,7 +61,7 @@ func (c *conn) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 				c.out.resumeLocked(t)
 			}
 		case d.QoS == core.ExactlyOnce && !c.session.Clean():
-			if c.out.moving >= c.a.cfg.MaxInflight {
+			if c.out.moving >= c.a.conf().MaxInflight {
 				return c.refuseLocked(d.Consumer)
 			}
 			c.out.moving++
@@ -73,9 +73,10 @@ func (c *conn) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 		}
 	}
 	c.appendPublish(t, &d, size, id)
-	t.Stats.PacketsOut++
-	t.Stats.Sent[d.QoS]++
-	t.Stats.SentBytes += uint64(len(d.Msg.Payload))
+	out := t.Stats.Of(core.ProtocolMQTT)
+	out.PacketsOut++
+	out.Sent[d.QoS]++
+	out.SentBytes[d.QoS] += uint64(len(d.Msg.Payload))
 	return core.Taken
 }
 
@@ -87,7 +88,7 @@ func (c *conn) completeLocked(t *core.Turn, d *core.Delivery) core.Verdict {
 		return c.refuseLocked(d.Consumer)
 	}
 	o.End(t, packet.AppendID(o.Begin(4), packet.PUBREL, c.a.ids.of(d.Ordinal)))
-	t.Stats.PacketsOut++
+	t.Stats.Of(core.ProtocolMQTT).PacketsOut++
 	return core.Taken
 }
 

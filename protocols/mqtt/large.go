@@ -52,7 +52,7 @@ func (c *conn) beginLarge(t *core.Turn, h packet.Header, rest []byte, r *transpo
 		return false
 	}
 	var p packet.Publish
-	if p.Decode(h.Flags, body[:start]) != nil || c.a.cfg.tooDeep(p.Topic) || p.QoS == 2 && c.session.Knows(p.ID) {
+	if p.Decode(h.Flags, body[:start]) != nil || c.a.conf().tooDeep(p.Topic) || p.QoS == 2 && c.session.Knows(p.ID) {
 		c.large = &large{}
 		return true
 	}

@@ -266,7 +266,7 @@ func (p *peer) next() string {
 
 // TestExpectNamesThePacket reads the causes that an operator sees.
 func TestExpectNamesThePacket(t *testing.T) {
-	c := &conn{a: &Adapter{cfg: DefaultConfig()}}
+	c := &conn{a: &Adapter{cfg: settings{Config: DefaultConfig()}}}
 	for typ := packet.Type(1); typ < 15; typ++ {
 		flags := byte(0)
 		if typ == packet.PUBREL || typ == packet.SUBSCRIBE || typ == packet.UNSUBSCRIBE {

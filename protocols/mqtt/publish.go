@@ -15,15 +15,15 @@ func (c *conn) publish(t *core.Turn, flags byte, body []byte) (wait core.Wait, e
 	if err := p.Decode(flags, body); err != nil {
 		return nil, malformed(packet.PUBLISH, err)
 	}
-	if c.a.cfg.tooDeep(p.Topic) {
-		return nil, c.a.cfg.errLevels(p.Topic)
+	if c.a.conf().tooDeep(p.Topic) {
+		return nil, c.a.conf().errLevels(p.Topic)
 	}
 	m := c.message(t, &p)
 	if c.large != nil {
 		m.Stored = c.large.body
 	}
 	if p.QoS == 2 {
-		wait, err = c.session.PublishOnce(t, &c.pub, m, p.ID, c.a.cfg.MaxInboundQoS2)
+		wait, err = c.session.PublishOnce(t, &c.pub, m, p.ID, c.a.conf().MaxInboundQoS2)
 	} else {
 		wait, err = c.pub.Publish(t, m)
 	}
@@ -52,7 +52,7 @@ func (c *conn) publish(t *core.Turn, flags byte, body []byte) (wait core.Wait, e
 // close. [MQTT-3.3.5-2]
 func (c *conn) refused(t *core.Turn, p *packet.Publish, err error) (acknowledge bool, end error) {
 	row := rowOf(err)
-	if row.publish == closes || errors.Is(err, core.ErrNotAuthorized) && c.a.cfg.DisconnectOnUnauthorized {
+	if row.publish == closes || errors.Is(err, core.ErrNotAuthorized) && c.a.conf().DisconnectOnUnauthorized {
 		return false, fmt.Errorf("publish to %q: %w", p.Topic, err)
 	}
 	c.refusedPublish(t, p.Topic, err)

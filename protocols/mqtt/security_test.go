@@ -533,7 +533,7 @@ func TestSecurity31KeepAlive(t *testing.T) {
 		{time.Minute, 0, 90 * time.Second}, {time.Minute, 10, 15 * time.Second},
 		{time.Minute, 61, 90 * time.Second}, {time.Minute, 65535, 90 * time.Second},
 	} {
-		a := &Adapter{cfg: Config{MaxKeepAlive: test.most}}
+		a := &Adapter{cfg: settings{Config: Config{MaxKeepAlive: test.most}}}
 		if got := (&conn{a: a}).silence(test.k); got != test.want {
 			t.Errorf("keep-alive %d, at most %v: %v, want %v", test.k, test.most, got, test.want)
 		}

@@ -59,8 +59,8 @@ func (c *conn) connect(t *core.Turn, body []byte) (core.Wait, error) {
 func (c *conn) checkID(p *packet.Connect) error {
 	id := &c.login.id
 	switch {
-	case len(p.ClientID) > c.a.cfg.MaxClientIDLength:
-		return fmt.Errorf("%w: %d bytes, limit %d", core.ErrIdentifier, len(p.ClientID), c.a.cfg.MaxClientIDLength)
+	case len(p.ClientID) > c.a.conf().MaxClientIDLength:
+		return fmt.Errorf("%w: %d bytes, limit %d", core.ErrIdentifier, len(p.ClientID), c.a.conf().MaxClientIDLength)
 	case len(p.ClientID) > 0:
 		id.ClientID = string(p.ClientID)
 	case p.Level == 3 || !p.Clean:
@@ -81,6 +81,11 @@ func (c *conn) authenticate(p *packet.Connect) core.Wait {
 		ClientID: l.id.ClientID, Protocol: "mqtt", Listener: c.listener.Address, VHost: c.listener.VHost, Peer: c.tc.Peer(),
 	}, HasUser: p.HasUser, HasPassword: p.HasPassword, Password: p.Password}
 	cred.User, cred.VHost = c.splitUser(string(p.User))
+	cred.CertificateUser, cred.HasCertificate = c.tc.CertificateUser()
+	if !cred.HasUser && !cred.HasCertificate && c.tc.AnonymousRefused() {
+		l.asked, l.err = true, fmt.Errorf("%w: anonymous clients are not let in at this listener", core.ErrBadCredentials)
+		return nil
+	}
 	id, err, answered := c.a.bus.AuthenticateQuick(cred)
 	if answered {
 		l.asked, l.id, l.err = true, id, err
@@ -110,8 +115,8 @@ func (c *conn) will(p *packet.Connect) (*core.Message, error) {
 	if len(p.WillTopic) == 0 || bytes.ContainsAny(p.WillTopic, "+#") {
 		return nil, malformed(packet.CONNECT, fmt.Errorf("%w: will topic %q", core.ErrBadAddress, p.WillTopic))
 	}
-	if c.a.cfg.tooDeep(p.WillTopic) {
-		return nil, malformed(packet.CONNECT, c.a.cfg.errLevels(p.WillTopic))
+	if c.a.conf().tooDeep(p.WillTopic) {
+		return nil, malformed(packet.CONNECT, c.a.conf().errLevels(p.WillTopic))
 	}
 	return willMessage(p), nil
 }
@@ -123,8 +128,8 @@ func (c *conn) open(t *core.Turn, p *packet.Connect, vh *core.VHost, will *core.
 	}
 	who := core.NewPrincipal(c.login.id)
 	s, present, wait, err := vh.OpenSession(t, core.SessionRequest{
-		Principal: who, ClientID: who.ClientID, Clean: p.Clean, Expiry: c.a.cfg.SessionExpiry,
-		Limits: c.a.limits, Will: will, Owner: c.tc,
+		Principal: who, ClientID: who.ClientID, Clean: p.Clean, Expiry: c.a.conf().SessionExpiry,
+		Limits: c.a.conf().queue, Will: will, Owner: c.tc,
 	})
 	if wait != nil {
 		return wait, nil
@@ -153,7 +158,7 @@ func (c *conn) open(t *core.Turn, p *packet.Connect, vh *core.VHost, will *core.
 // silence is how long the client may say nothing. [MQTT-3.1.2-24]
 func (c *conn) silence(keepAlive uint16) time.Duration {
 	k := time.Duration(keepAlive) * time.Second
-	if most := c.a.cfg.MaxKeepAlive; most > 0 && (k == 0 || k > most) {
+	if most := c.a.conf().MaxKeepAlive; most > 0 && (k == 0 || k > most) {
 		k = most
 	}
 	return k + k/2

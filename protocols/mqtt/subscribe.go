@@ -26,12 +26,12 @@ func (c *conn) subscribe(t *core.Turn, body []byte) (core.Wait, error) {
 		if i < len(codes) {
 			continue
 		}
-		if c.a.cfg.tooDeep(filter) {
+		if c.a.conf().tooDeep(filter) {
 			codes = append(codes, packet.SubscribeFailure)
-			c.refusedSubscribe(t, filter, c.a.cfg.errLevels(filter))
+			c.refusedSubscribe(t, filter, c.a.conf().errLevels(filter))
 			continue
 		}
-		wait, err := c.session.Subscribe(t, string(filter), core.QoS(qos), c.a.cfg.MaxSubscriptions)
+		wait, err := c.session.Subscribe(t, string(filter), core.QoS(qos), c.a.conf().MaxSubscriptions)
 		switch {
 		case wait != nil:
 			answered := codes

@@ -84,13 +84,15 @@ func (a *Adapter) sysValues() []sysValue {
 	stats, gauges := a.bus.Stats(), a.bus.Gauges()
 	in, out := a.srv.Traffic()
 	connected := a.connected.Load()
-	var dropped, received, sent uint64
+	var dropped, received, sent, receivedBytes, sentBytes uint64
 	for _, n := range stats.Dropped {
 		dropped += n
 	}
 	for i := range stats.Received {
 		received += stats.Received[i]
 		sent += stats.Sent[i]
+		receivedBytes += stats.ReceivedBytes[i]
+		sentBytes += stats.SentBytes[i]
 	}
 	stored, storedBytes := a.bus.Stored()
 	var mem runtime.MemStats
@@ -121,8 +123,8 @@ func (a *Adapter) sysValues() []sysValue {
 		num("publish/messages/received", received),
 		num("publish/messages/sent", sent),
 		num("publish/messages/dropped", dropped),
-		num("publish/bytes/received", stats.ReceivedBytes),
-		num("publish/bytes/sent", stats.SentBytes),
+		num("publish/bytes/received", receivedBytes),
+		num("publish/bytes/sent", sentBytes),
 		num("heap/current", mem.HeapAlloc),
 		num("heap/maximum", s.heapMax),
 	}
