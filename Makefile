@@ -46,6 +46,14 @@ bench: ## the figures of docs/benchmarks.md (takes some minutes)
 docs: ## regenerate the generated parts of the documentation
 	go test ./cmd/naru ./cmd/naru/e2e -run 'TestDocs|TestReport' -update
 
+.PHONY: deb
+deb: ## build a Debian package for this machine (ARCH=arm64 for another) in dist/
+	docs/packaging/deb $(ARCH)
+
+.PHONY: dist
+dist: ## build archives and Debian packages for every platform in dist/
+	docs/packaging/dist
+
 .PHONY: cross
 cross: ## build for every supported platform
 	.ci/cross

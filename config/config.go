@@ -8,20 +8,26 @@ import (
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
+	"github.com/narumq/naru/plugins/operator"
+	"github.com/narumq/naru/plugins/prometheus"
 	"github.com/narumq/naru/protocols/mqtt"
+	"github.com/narumq/naru/protocols/ws"
 )
 
 // Config is the whole configuration of a broker: one field for each section of
 // the file. The structs of the sections stand in the packages that own them.
 type Config struct {
-	DataDir   string           `yaml:"data_dir" doc:"Directory that holds the broker's data; relative paths start from the working directory."`
-	Log       Log              `yaml:"log" doc:"What is logged, and in which form."`
-	Store     Store            `yaml:"store" doc:"How data is kept."`
-	Bus       core.Config      `yaml:"bus" doc:"Limits of the message bus."`
-	Transport transport.Config `yaml:"transport" doc:"Limits of connections."`
-	VHosts    []VHost          `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there."`
-	Auth      authfile.Config  `yaml:",inline"`
-	MQTT      mqtt.Config      `yaml:"mqtt" doc:"The MQTT adapter."`
+	DataDir   string            `yaml:"data_dir" doc:"Directory that holds the broker's data; relative paths start from the working directory."`
+	Log       Log               `yaml:"log" doc:"What is logged, and in which form."`
+	Store     Store             `yaml:"store" doc:"How data is kept."`
+	Bus       core.Config       `yaml:"bus" doc:"Limits of the message bus."`
+	Transport transport.Config  `yaml:"transport" doc:"Limits of connections."`
+	VHosts    []VHost           `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there."`
+	Auth      authfile.Config   `yaml:",inline"`
+	MQTT      mqtt.Config       `yaml:"mqtt" doc:"The MQTT adapter."`
+	Metrics   prometheus.Config `yaml:"metrics" doc:"Health and metrics over HTTP, for this machine."`
+	WS        ws.Config         `yaml:"ws" doc:"MQTT over WebSocket."`
+	Operator  operator.Config   `yaml:"operator" doc:"The operator's command line."`
 }
 
 // Log is the section log.
@@ -78,6 +84,9 @@ func Default() Config {
 		Transport: transport.DefaultConfig(),
 		Auth:      authfile.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
+		Metrics:   prometheus.DefaultConfig(),
+		WS:        ws.DefaultConfig(),
+		Operator:  operator.DefaultConfig(),
 	}
 }
 
@@ -100,6 +109,11 @@ func (c *Config) Validate() error {
 	for i, l := range c.MQTT.Listeners {
 		if !names[l.VHost] {
 			errs = append(errs, fmt.Errorf("mqtt.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
+		}
+	}
+	for i, l := range c.WS.Listeners {
+		if !names[l.VHost] {
+			errs = append(errs, fmt.Errorf("ws.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
 		}
 	}
 	return errors.Join(errs...)

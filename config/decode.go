@@ -35,6 +35,12 @@ func (l *loader) decode(v reflect.Value, sh *shape, n *yaml.Node, path string) {
 		return
 	}
 	if sh.optional {
+		if null(n) && n.Value == "" && l.source.lines {
+			// "acl:" with all its rules commented out: who wrote it meant some, and
+			// nothing at all would allow everything.
+			l.problem(n, "%s: nothing follows: write %s, or null if there is to be none", orTop(path), sh.blank())
+			return
+		}
 		if null(n) {
 			v.SetZero()
 			l.forget(path)
@@ -296,6 +302,19 @@ func (sh *shape) none(n *yaml.Node) string {
 		}
 	}
 	return ""
+}
+
+// blank is how a value is written that is there and holds nothing.
+func (sh *shape) blank() string {
+	switch sh.kind {
+	case kindList:
+		return "[] for an empty list"
+	case kindMap:
+		return "{} for an empty map"
+	case kindSection:
+		return "its keys"
+	}
+	return "a value"
 }
 
 // example is a value of sh on one line.

@@ -19,8 +19,9 @@ type Sources struct {
 	// sets mqtt.max_packet_size: the prefix NARU_, two underscores between levels,
 	// an index for an element of a list. Upper and lower case are the same; a new
 	// key of a map becomes lower case. A variable with the prefix that names no key
-	// is an error, but for NARU_CONFIG and those that Kubernetes makes for
-	// a service called naru (NARU_SERVICE_HOST, NARU_PORT_1883_TCP_ADDR).
+	// is an error, but for NARU_CONFIG, NARU_USER and NARU_PASSWORD, and those that
+	// Kubernetes makes for a service called naru (NARU_SERVICE_HOST,
+	// NARU_PORT_1883_TCP_ADDR).
 	Env []string
 	// Set are assignments like "mqtt.max_packet_size=64KiB", in order. A key of a
 	// map that has a dot in it is quoted: users."a.b".password=x.

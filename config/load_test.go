@@ -212,7 +212,7 @@ func TestForgottenOrigins(t *testing.T) {
 
 func TestKubernetesVariables(t *testing.T) {
 	env := []string{
-		"NARU_CONFIG=/etc/naru.yaml",
+		"NARU_CONFIG=/etc/naru.yaml", "NARU_USER=alice", "NARU_PASSWORD=secret",
 		"NARU_SERVICE_HOST=10.0.0.1", "NARU_SERVICE_PORT=1883", "NARU_SERVICE_PORT_MQTT_TLS=8883",
 		"NARU_PORT=tcp://10.0.0.1:1883", "NARU_PORT_1883_TCP=tcp://10.0.0.1:1883",
 		"NARU_PORT_1883_TCP_ADDR=10.0.0.1", "NARU_PORT_1883_TCP_PORT=1883", "NARU_PORT_1883_TCP_PROTO=tcp",

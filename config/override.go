@@ -20,8 +20,8 @@ const (
 )
 
 // ignoredEnv are variables with the prefix that are no keys: NARU_CONFIG names
-// the file, and is read by the command line.
-var ignoredEnv = []string{"NARU_CONFIG"}
+// the file, and is read by the command line, as are those of naru pub and sub.
+var ignoredEnv = []string{"NARU_CONFIG", "NARU_USER", "NARU_PASSWORD"}
 
 // Kubernetes gives every pod such variables for each service in its namespace.
 // A service called naru would otherwise keep the broker from starting. None has

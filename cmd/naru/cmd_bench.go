@@ -206,7 +206,7 @@ func (o *benchOptions) startSelf(dir string) (bench.Target, func() error, error)
 	l.Close()
 	argv := []string{
 		self, "serve", "--set", "data_dir=" + dir, "--set", "log.level=warn",
-		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners.0.address=" + addr,
+		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners.0.address=" + addr, "--set", "ws.enabled=false",
 	}
 	for _, s := range o.set {
 		argv = append(argv, "--set", s)

@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,19 +26,27 @@ func serveCommand() *cobra.Command {
 		Long: `Run the broker until SIGTERM or SIGINT.
 
 Without a configuration it listens on loopback, keeps its data in ./naru-data and
-lets in anonymous clients of this machine. See "naru config" for every setting.`,
+lets in anonymous clients of this machine. See "naru config" for every setting.
+
+SIGHUP has it read the configuration again. What can change while it runs does,
+and nobody is disconnected; the log names what needs a restart. If anything is
+wrong with the new configuration, the old one stays in force.`,
 		Example: "  naru serve\n  naru serve --config naru.yaml\n  naru serve --set mqtt.listeners.0.address=:1883 --set anonymous.loopback_only=false",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Files hold what clients sent, and secrets: they are the owner's alone,
+			// whatever umask this process was started with.
+			syscall.Umask(0o077)
 			cfg, report, err := src.load()
 			if err != nil {
 				return err
 			}
-			log := newLogger(cmd.ErrOrStderr(), cfg.Log)
+			log, level := newLogger(cmd.ErrOrStderr(), cfg.Log)
 			for _, w := range report.Warnings {
 				log.Warn(w)
 			}
-			return serve(cmd.Context(), newNode(cfg, log))
+			n := newNode(cfg, log)
+			return serve(cmd.Context(), n, newReloader(n, level, src, report))
 		},
 	}
 	src.flags(cmd)
@@ -42,12 +54,23 @@ lets in anonymous clients of this machine. See "naru config" for every setting.`
 }
 
 // serve runs a node until ctx ends, and then stops it in good order.
-func serve(ctx context.Context, n *node) error {
+func serve(ctx context.Context, n *node, r *reloader) error {
+	hangups := make(chan os.Signal, 1) // from the first moment: left alone, one ends the process
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	tell := newNotifier(n.log)
 	if err := n.start(ctx); err != nil {
 		n.close(context.Background())
 		return err
 	}
+	tell.ready("serving")
+	var beside sync.WaitGroup
+	beside.Go(func() { r.run(ctx, hangups, tell) })
+	beside.Go(func() { tell.watch(ctx, n.bus.Alive) })
 	<-ctx.Done()
+	beside.Wait()
+	tell.stopping()
+	n.serving.Store(false)
 	n.log.Info("stopping", "within", drainTime)
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()

@@ -43,7 +43,8 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), configCommand(), checkCommand(), passwdCommand(), benchCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), checkCommand(), passwdCommand(), benchCommand(), pubCommand(), subCommand(), versionCommand())
+	root.AddCommand(statusCommand(), listCommand(), purgeCommand(), deleteCommand(), kickCommand(), backupCommand(), restoreCommand(), pluginsCommand())
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,9 @@ import (
 	"github.com/narumq/naru/core/store/pebblestore"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
+	"github.com/narumq/naru/plugins/prometheus"
 	"github.com/narumq/naru/protocols/mqtt"
+	"github.com/narumq/naru/protocols/ws"
 )
 
 // A node is a whole broker: the one place where concrete types meet.
@@ -37,7 +40,11 @@ type node struct {
 	srv  *transport.Server
 	auth *authfile.Auth
 	mqtt *mqtt.Adapter
+	ws   *ws.Adapter
 	host *host.Host
+
+	events  prometheus.Events // counted from the first one
+	serving atomic.Bool       // all listeners are open
 
 	closing sync.Once
 	closed  error
@@ -66,9 +73,23 @@ func (n *node) start(ctx context.Context) (err error) {
 	}
 	// The list of what is compiled in, in the order of start.
 	plugins := []host.Plugin{connections{n.srv}, &memory{traffic: n.srv.Traffic}}
+	if n.cfg.Metrics.Enabled { // health must answer before clients come
+		plugins = append(plugins, prometheus.New(n.cfg.Metrics, n.metricsOf(), n.log))
+	}
 	if n.cfg.MQTT.Enabled {
 		n.mqtt = mqtt.New(n.bus, n.srv, n.cfg.MQTT, version, n.log)
 		plugins = append(plugins, n.mqtt)
+	}
+	if n.cfg.WS.Enabled {
+		n.ws = ws.New(n.srv, n.cfg.WS, n.overWebSocket(), n.log)
+		plugins = append(plugins, n.ws)
+	}
+	if n.cfg.Operator.Enabled {
+		o, err := n.operator()
+		if err != nil {
+			return err
+		}
+		plugins = append(plugins, o)
 	}
 	n.host = host.New(n.log, plugins...)
 	if err := n.host.Start(ctx); err != nil {
@@ -79,8 +100,28 @@ func (n *node) start(ctx context.Context) (err error) {
 			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a))
 		}
 	}
+	if n.ws != nil {
+		for _, a := range n.ws.Addrs() {
+			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a))
+		}
+	}
+	n.serving.Store(true)
 	n.log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// overWebSocket returns the protocols that WebSocket carries.
+func (n *node) overWebSocket() []ws.Protocol {
+	var carried []ws.Protocol
+	if n.mqtt != nil {
+		carried = append(carried, ws.Protocol{
+			Names: []string{"mqtt", "mqttv3.1"},
+			Handler: func(l ws.Listener) func(*transport.Conn) transport.Handler {
+				return n.mqtt.Handler(mqtt.Listener{ListenConfig: l.ListenConfig, VHost: l.VHost})
+			},
+		})
+	}
+	return carried
 }
 
 // connections is the transport as a plugin: the first to start and the last to
@@ -115,7 +156,7 @@ func (n *node) openStore() error {
 func (n *node) busOptions() core.Options {
 	o := core.Options{
 		Config: n.cfg.Bus, Shards: []core.Shard{n.store}, Authenticator: n.auth, Authorizer: n.auth,
-		Listeners: []core.Listener{logEvents(n.log)}, Fail: n.die,
+		Listeners: []core.Listener{logEvents(n.log), n.events.Listen}, Fail: n.die,
 	}
 	for _, v := range n.cfg.VHosts {
 		o.VHosts = append(o.VHosts, v.Name)
@@ -217,6 +258,9 @@ func (n *node) promise() string {
 // openTo says who can use a listener.
 func (n *node) openTo(a net.Addr) string {
 	where := "every address that reaches it"
+	if a.Network() == "unix" {
+		where = "this machine only"
+	}
 	if ap, err := netip.ParseAddrPort(a.String()); err == nil && ap.Addr().IsLoopback() {
 		where = "this machine only"
 	}

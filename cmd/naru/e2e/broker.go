@@ -18,6 +18,8 @@ import (
 type Broker struct {
 	MQTT string // address of the MQTT listener
 	WS   string // address of the WebSocket listener, "" if it has none
+	// Metrics is where health and metrics are, "" if nowhere.
+	Metrics string
 
 	dir     string
 	command func() *exec.Cmd // a new command that runs it in the foreground

@@ -198,21 +198,22 @@ func (p *program) do(op string, args map[string]any) event {
 
 func parseJSON(line string) (e event, err error) { return e, json.Unmarshal([]byte(line), &e) }
 
-// script runs one of our two programs, which take the same commands.
-func script(interpreter, file string) func(*testing.T, string, string, startOptions) *program {
+// script runs one of our programs, which take the same commands; with the
+// argument ws they connect by WebSocket.
+func script(interpreter, file string, args ...string) func(*testing.T, string, string, startOptions) *program {
 	return func(t *testing.T, broker, id string, o startOptions) *program {
 		t.Helper()
-		p := startProgram(t, file, parseJSON, interpreter, file)
+		p := startProgram(t, file, parseJSON, append([]string{interpreter, file}, args...)...)
 		host, port, _ := net.SplitHostPort(broker)
 		number, err := strconv.Atoi(port)
 		if err != nil {
 			t.Fatal(err)
 		}
-		args := map[string]any{"host": host, "port": number, "id": id, "clean": !o.keep}
+		options := map[string]any{"host": host, "port": number, "id": id, "clean": !o.keep}
 		if o.will != "" {
-			args["will"] = o.will
+			options["will"] = o.will
 		}
-		known := p.do("connect", args).Present
+		known := p.do("connect", options).Present
 		if o.filter != "" {
 			p.do("subscribe", map[string]any{"filter": o.filter, "qos": 2})
 		} else if o.keep && !known {
@@ -222,10 +223,10 @@ func script(interpreter, file string) func(*testing.T, string, string, startOpti
 	}
 }
 
-func publisher(interpreter, file string) func(*testing.T, string, string, byte, [][]byte) {
+func publisher(interpreter, file string, args ...string) func(*testing.T, string, string, byte, [][]byte) {
 	return func(t *testing.T, broker, topic string, qos byte, payloads [][]byte) {
 		t.Helper()
-		p := script(interpreter, file)(t, broker, strings.ReplaceAll("pub/"+topic, "/", "-"), startOptions{})
+		p := script(interpreter, file, args...)(t, broker, strings.ReplaceAll("pub/"+topic, "/", "-"), startOptions{})
 		p.do("publish", map[string]any{"topic": topic, "qos": qos, "payloads": payloads})
 		p.do("disconnect", map[string]any{})
 		p.finish()

@@ -90,9 +90,6 @@ func TestScriptsNaru(t *testing.T) {
 	binary := buildNaru(t)
 	play(t, naruAtOnce, func(t *testing.T, s *Script, broker func() *Broker) {
 		b := broker()
-		if s.NeedsWebSocket() && b.WS == "" {
-			t.Skip("Naru has no WebSocket listener yet")
-		}
 		if f := b.Runner().Play(s); f != nil {
 			t.Error(f)
 			if s.Own {

@@ -54,13 +54,14 @@ func startNaru(t *testing.T, binary, profile string) (*Broker, error) {
 		if err != nil {
 			return nil, err
 		}
-		conf := fmt.Sprintf(naruConf, dir, ports[0]) + more
+		conf := fmt.Sprintf(naruConf, dir, ports[1], ports[0]) + more
 		file := filepath.Join(dir, "naru.yaml")
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			return nil, err
 		}
 		return &Broker{
 			MQTT:    fmt.Sprintf("127.0.0.1:%d", ports[0]),
+			WS:      fmt.Sprintf("127.0.0.1:%d", ports[1]),
 			command: func() *exec.Cmd { return exec.Command(binary, "serve", "--config", file) },
 		}, nil
 	})
@@ -71,6 +72,8 @@ const naruConf = `
 data_dir: %s/data
 bus: {min_free_disk: 0}
 log: {level: debug}
+ws:
+  listeners: [{address: "127.0.0.1:%d"}]
 mqtt:
   listeners: [{address: "127.0.0.1:%d"}]
 `

@@ -44,16 +44,6 @@ type Step struct {
 	Ours     bool          // the peer is known to fail here
 }
 
-// NeedsWebSocket says whether a connection of the script goes by WebSocket.
-func (s *Script) NeedsWebSocket() bool {
-	for _, st := range s.Steps {
-		if st.Op == opOpen && st.Words[0] == "ws" {
-			return true
-		}
-	}
-	return false
-}
-
 type op uint8
 
 const (

@@ -22,13 +22,13 @@ import (
 func serveNaru(t *testing.T, binary string, settings ...string) *Broker {
 	t.Helper()
 	b, err := run(t, func(dir string, ports [2]int) (*Broker, error) {
-		addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+		addr, ws := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 		args := []string{"serve"}
 		for _, s := range settings {
 			args = append(args, "--set", s)
 		}
-		return &Broker{MQTT: addr, command: func() *exec.Cmd {
-			return naruCommand(binary, dir, args, "NARU_MQTT__LISTENERS__0__ADDRESS="+addr)
+		return &Broker{MQTT: addr, WS: ws, command: func() *exec.Cmd {
+			return naruCommand(binary, dir, args, "NARU_MQTT__LISTENERS__0__ADDRESS="+addr, "NARU_WS__LISTENERS__0__ADDRESS="+ws)
 		}}, nil
 	})
 	if err != nil {

@@ -24,6 +24,8 @@ type session struct {
 	keepAlive uint16    // seconds, 0: none
 	readBuf   int       // of the socket, 0: what the system gives
 	will      *delivery // topic, payload and QoS
+	user      string    // "": anonymous
+	password  string
 
 	net     net.Conn
 	r       *bufio.Reader
@@ -77,6 +79,10 @@ func (s *session) connect() (err error) {
 	if s.will != nil {
 		flags |= 0x04 | s.will.qos<<3
 		tail = slices.Concat(tail, text(s.will.topic), text(string(s.will.payload)))
+	}
+	if s.user != "" {
+		flags |= 0xc0
+		tail = slices.Concat(tail, text(s.user), text(s.password))
 	}
 	head := append(text("MQTT"), 4, flags, byte(s.keepAlive>>8), byte(s.keepAlive))
 	if err := s.write(pack(0x10, head, tail)); err != nil {

@@ -17,11 +17,17 @@ function connect (command) {
   if (command.will) {
     options.will = { topic: command.will, payload: Buffer.from('\x00gone\xff', 'latin1'), qos: 1, retain: false }
   }
-  client = mqtt.connect(`mqtt://${command.host}:${command.port}`, options)
-  client.on('connect', (ack) => tell({ done: 'connect', present: ack.sessionPresent }))
+  client = mqtt.connect(`${process.argv[2] || 'mqtt'}://${command.host}:${command.port}/any/path`, options)
+  let early = [] // mqtt.js may pass messages on before it says that it is connected
+  client.on('connect', (ack) => {
+    tell({ done: 'connect', present: ack.sessionPresent })
+    early.forEach(tell)
+    early = null
+  })
   client.on('error', (err) => check(err))
   client.on('message', (topic, payload, packet) => {
-    tell({ topic, payload: payload.toString('base64'), qos: packet.qos, retain: packet.retain })
+    const message = { topic, payload: payload.toString('base64'), qos: packet.qos, retain: packet.retain }
+    early ? early.push(message) : tell(message)
   })
 }
 

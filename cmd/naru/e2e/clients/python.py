@@ -31,7 +31,8 @@ def on_message(client, userdata, m):
 
 
 def make(command):
-    client = mqtt.Client(client_id=command["id"], clean_session=command["clean"], protocol=mqtt.MQTTv311)
+    client = mqtt.Client(client_id=command["id"], clean_session=command["clean"], protocol=mqtt.MQTTv311,
+                         transport="websockets" if "ws" in sys.argv[1:] else "tcp")
     client.max_inflight_messages_set(command.get("inflight", 20))
     client.reconnect_delay_set(min_delay=1, max_delay=1)
     client.on_connect = on_connect

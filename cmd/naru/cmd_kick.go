@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/narumq/naru/plugins/operator"
+)
+
+func kickCommand() *cobra.Command {
+	var f nodeFlags
+	var vhost string
+	cmd := &cobra.Command{
+		Use:   "kick CLIENTID...",
+		Short: "Disconnect clients",
+		Long: `Disconnect clients by their client ids, and return when their connections have ended.
+
+To a client it is a lost connection: its will is published, its session stays, and it
+may connect again at once. To keep it out, take its user out of the configuration; to
+take its session away, see "naru delete session".`,
+		Example:           "  naru kick sensor-17\n  naru kick --vhost tenants a b c\n  naru kick $'odd\\tname'        # as the shell writes what list shows as odd\\tname",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: f.complete("connections", "client_id"),
+		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
+			for _, id := range args {
+				if err := c.Kick(cmd.Context(), operator.Target{VHost: vhost, Name: id}); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is disconnected\n", printable(id))
+			}
+			return nil
+		}),
+	}
+	f.register(cmd)
+	cmd.Flags().StringVar(&vhost, "vhost", "/", "the vhost of the clients")
+	return cmd
+}

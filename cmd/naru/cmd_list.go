@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/plugins/operator"
+)
+
+func listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List what the running node holds",
+		Long: `List what the running node holds: connections, sessions, queues, subscriptions,
+retained messages or bindings.
+
+A table of up to 10,000 rows is sorted; a longer one comes as the node has it. What
+clients have chosen (client ids, topics) is shown with what does not print escaped.
+--json prints an array of objects, with everything that is known.`,
+		Example: "  naru list connections\n  naru list sessions --match 'sensor-*' --json | jq '.[] | select(.ready > 100)'\n  naru list retained 'sensors/+/state'",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return wrongUsage(cmd, fmt.Errorf("%q cannot be listed; %s can", args[0], strings.Join(operator.Kinds(), ", ")))
+			}
+			return wrongUsage(cmd, fmt.Errorf("list what? %s", strings.Join(operator.Kinds(), ", ")))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil }, // not without arguments: see Args
+	}
+	cmd.SetFlagErrorFunc(wrongUsage)
+	cmd.AddCommand(
+		listOf("connections", "clients that have logged in", "client id", &connectionTable),
+		listOf("sessions", "what client ids stand for, connected or not", "client id", &sessionTable),
+		listOf("queues", "declared queues and shared subscriptions", "name", &queueTable),
+		listOf("subscriptions", "the subscriptions of all sessions", "client id", &subscriptionTable),
+		listOf("retained", "retained messages, but for $SYS", "topic", &retainedTable),
+		listOf("bindings", "what leads to declared queues and shared subscriptions", "queue", &bindingTable),
+	)
+	return cmd
+}
+
+// listOf makes the command for one kind.
+func listOf[T any](kind, what, name string, tb *table[T]) *cobra.Command {
+	var f nodeFlags
+	var q operator.Query
+	cmd := &cobra.Command{
+		Use:     kind,
+		Short:   "List " + what,
+		Long:    "List " + what + ".",
+		Example: fmt.Sprintf("  naru list %s\n  naru list %s --match 'a*' --json", kind, kind),
+		Args:    cobra.NoArgs,
+		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
+			if len(args) > 0 {
+				q.Filter = args[0]
+			}
+			rows := c.List(cmd.Context(), kind, q)
+			return writeRows(cmd.OutOrStdout(), tb, rows, f.json)
+		}),
+	}
+	if kind == "retained" {
+		cmd.Use, cmd.Args = "retained [FILTER]", cobra.MaximumNArgs(1)
+		cmd.Long += "\n\nFILTER is a topic filter as in a subscription, with + and #."
+		cmd.Example = "  naru list retained\n  naru list retained 'sensors/+/state'\n  naru list retained '$SYS/#'"
+	}
+	f.registerJSON(cmd)
+	cmd.Flags().StringVar(&q.VHost, "vhost", "", "only those of this vhost (default: of all)")
+	cmd.Flags().StringVar(&q.Match, "match", "", "only those whose "+name+" matches: * is anything, ? one character")
+	return cmd
+}
+
+func writeRows[T any](w io.Writer, tb *table[T], rows iter.Seq2[json.RawMessage, error], asJSON bool) error {
+	if asJSON {
+		return writeArray(w, rows)
+	}
+	shown := *tb
+	if terminal(w) {
+		shown.limit = 60
+	}
+	return shown.write(w, rows)
+}
+
+func number(n int64) string { return fmt.Sprint(n) }
+
+func user(name string, anonymous bool) string {
+	if anonymous {
+		return "-"
+	}
+	return name
+}
+
+var connectionTable = table[core.ConnectionInfo]{columns: []column[core.ConnectionInfo]{
+	{head: "CLIENT ID", cell: func(c core.ConnectionInfo) string { return c.ClientID }},
+	{head: "USER", cell: func(c core.ConnectionInfo) string { return user(c.User, c.Anonymous) }},
+	{head: "VHOST", cell: func(c core.ConnectionInfo) string { return c.VHost }},
+	{head: "PROTOCOL", cell: func(c core.ConnectionInfo) string { return c.Protocol }},
+	{head: "PEER", cell: func(c core.ConnectionInfo) string { return dash(c.Peer) }},
+	{head: "SINCE", cell: func(c core.ConnectionInfo) string { return moment(c.Since) }},
+	{head: "IN FLIGHT", cell: func(c core.ConnectionInfo) string { return number(c.InFlight) }, right: true},
+}}
+
+var sessionTable = table[core.SessionInfo]{columns: []column[core.SessionInfo]{
+	{head: "CLIENT ID", cell: func(s core.SessionInfo) string { return s.ClientID }},
+	{head: "USER", cell: func(s core.SessionInfo) string { return user(s.User, s.Anonymous) }},
+	{head: "VHOST", cell: func(s core.SessionInfo) string { return s.VHost }},
+	{head: "CONNECTED", cell: func(s core.SessionInfo) string { return yesNo(s.Connected) }},
+	{head: "CLEAN", cell: func(s core.SessionInfo) string { return yesNo(s.Clean) }},
+	{head: "SUBSCRIPTIONS", cell: func(s core.SessionInfo) string { return fmt.Sprint(s.Subscriptions) }, right: true},
+	{head: "READY", cell: func(s core.SessionInfo) string { return number(s.Ready) }, right: true},
+	{head: "IN FLIGHT", cell: func(s core.SessionInfo) string { return number(s.InFlight) }, right: true},
+	{head: "BYTES", cell: func(s core.SessionInfo) string { return size(s.Bytes) }, right: true},
+	{head: "OFFLINE SINCE", cell: func(s core.SessionInfo) string { return moment(s.Offline) }},
+	{head: "EXPIRES", cell: func(s core.SessionInfo) string { return moment(s.Expires) }},
+}}
+
+var queueTable = table[core.NamedQueueInfo]{columns: []column[core.NamedQueueInfo]{
+	{head: "NAME", cell: func(q core.NamedQueueInfo) string { return q.Name }},
+	{head: "KIND", cell: func(q core.NamedQueueInfo) string { return q.Kind }},
+	{head: "VHOST", cell: func(q core.NamedQueueInfo) string { return q.VHost }},
+	{head: "DURABLE", cell: func(q core.NamedQueueInfo) string { return yesNo(q.Durable) }},
+	{head: "READY", cell: func(q core.NamedQueueInfo) string { return number(q.Ready) }, right: true},
+	{head: "IN FLIGHT", cell: func(q core.NamedQueueInfo) string { return number(q.InFlight) }, right: true},
+	{head: "BYTES", cell: func(q core.NamedQueueInfo) string { return size(q.Bytes) }, right: true},
+	{head: "CONSUMERS", cell: func(q core.NamedQueueInfo) string { return fmt.Sprint(q.Consumers) }, right: true},
+	{head: "MEMBERS", cell: func(q core.NamedQueueInfo) string { return fmt.Sprint(q.Members) }, right: true},
+}}
+
+var subscriptionTable = table[core.SubscriptionInfo]{columns: []column[core.SubscriptionInfo]{
+	{head: "CLIENT ID", cell: func(s core.SubscriptionInfo) string { return s.ClientID }},
+	{head: "FILTER", cell: func(s core.SubscriptionInfo) string { return s.Filter }},
+	{head: "QOS", cell: func(s core.SubscriptionInfo) string { return fmt.Sprint(s.QoS) }},
+	{head: "KIND", cell: func(s core.SubscriptionInfo) string { return s.Kind }},
+	{head: "VHOST", cell: func(s core.SubscriptionInfo) string { return s.VHost }},
+	{head: "CONNECTED", cell: func(s core.SubscriptionInfo) string { return yesNo(s.Connected) }},
+}}
+
+var retainedTable = table[core.RetainedInfo]{columns: []column[core.RetainedInfo]{
+	{head: "TOPIC", cell: func(r core.RetainedInfo) string { return r.Topic }},
+	{head: "VHOST", cell: func(r core.RetainedInfo) string { return r.VHost }},
+	{head: "QOS", cell: func(r core.RetainedInfo) string { return fmt.Sprint(r.QoS) }},
+	{head: "BYTES", cell: func(r core.RetainedInfo) string { return size(int64(r.Bytes)) }, right: true},
+	{head: "PUBLISHED", cell: func(r core.RetainedInfo) string { return moment(r.Published) }},
+}}
+
+var bindingTable = table[core.BindingInfo]{columns: []column[core.BindingInfo]{
+	{head: "EXCHANGE", cell: func(b core.BindingInfo) string { return dash(b.Exchange) }},
+	{head: "KEY", cell: func(b core.BindingInfo) string { return b.Key }},
+	{head: "SYNTAX", cell: func(b core.BindingInfo) string { return b.Syntax }},
+	{head: "QUEUE", cell: func(b core.BindingInfo) string { return b.Queue }},
+	{head: "VHOST", cell: func(b core.BindingInfo) string { return b.VHost }},
+}}
