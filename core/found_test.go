@@ -311,3 +311,19 @@ func TestBindingsOfBothSyntaxesSurvive(t *testing.T) {
 		}
 	}
 }
+
+// A turn that has only added to what other turns will flush is not full for
+// ever: nothing that is fed in it would be parsed.
+func TestTurnIsNotFullAfterAFlush(t *testing.T) {
+	x := newBox(t)
+	turn := x.NewTurn()
+	defer turn.End()
+	turn.Appended(turnBytes)
+	if !turn.Full() {
+		t.Fatal("the turn is not full")
+	}
+	turn.Flush()
+	if turn.Full() {
+		t.Error("the turn is full after it was flushed")
+	}
+}

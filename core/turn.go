@@ -159,6 +159,9 @@ func (t *Turn) Flush() {
 			t.flush()
 		}
 	}
+	// Bytes that went to outboxes which other turns had touched are theirs to
+	// flush: a turn that counted them still would be full for ever.
+	t.appended = 0
 	t.flushDrops()
 	t.Stats.addTo(&t.bus.stats)
 }
