@@ -327,3 +327,40 @@ func TestTurnIsNotFullAfterAFlush(t *testing.T) {
 		t.Error("the turn is full after it was flushed")
 	}
 }
+
+// A topic that is cleared again while its clearing is on its way to disk: who
+// clears it the second time must not be told before the first is there.
+func TestClearedTwiceIsClearedOnDisk(t *testing.T) {
+	x := newBox(t)
+	c := x.connect("c")
+	for _, first := range []QoS{AtMostOnce, AtLeastOnce} {
+		if err := c.tryPublish("a", "kept", AtLeastOnce, true); err != nil {
+			t.Fatal(err)
+		}
+		x.settle()
+		x.hold(true)
+		x.turn(func(tn *Turn) {
+			c.publishIn(tn, "a", "", first, true)
+			x.vhosts["/"].retained.flush(tn)
+		})
+		again := newTold(1)
+		x.turn(func(tn *Turn) {
+			again.feed(tn, "cleared", func() { c.publishIn(tn, "a", "", AtLeastOnce, true) })
+		})
+		x.rest([]bool{true})
+		if got := again.replies(); len(got) != 0 {
+			t.Errorf("first at QoS %d: told %q before it is on disk", first, got)
+		}
+		x.hold(false)
+		x.settle()
+		if got := again.replies(); len(got) != 1 {
+			t.Errorf("first at QoS %d: told %q in the end", first, got)
+		}
+		x.vhosts["/"].retained.mu.RLock()
+		n := x.vhosts["/"].retained.nodes.Len()
+		x.vhosts["/"].retained.mu.RUnlock()
+		if n != 0 {
+			t.Errorf("first at QoS %d: %d nodes are left", first, n)
+		}
+	}
+}

@@ -46,23 +46,8 @@ func (vh *VHost) Kick(ctx context.Context, clientID string) error {
 		reg.mu.Unlock()
 		return fmt.Errorf("client %q is not connected: %w", clientID, ErrNotFound)
 	}
-	return s.ejectLocked(ctx, reg)
-}
-
-// ejectLocked gives the lock back, and returns when the present owner is gone.
-func (s *Session) ejectLocked(ctx context.Context, reg *sessionShard) error {
-	if s.released == nil {
-		s.released = make(chan struct{})
-	}
-	owner, released := s.owner, s.released
-	reg.mu.Unlock()
-	owner.Kick(ErrKicked)
-	select {
-	case <-released:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	s.expelLocked(reg, ErrKicked)(ctx)
+	return ctx.Err()
 }
 
 // DeleteSession removes a session with all it has, after its client has been
@@ -71,19 +56,20 @@ func (s *Session) ejectLocked(ctx context.Context, reg *sessionShard) error {
 func (vh *VHost) DeleteSession(ctx context.Context, clientID string) error {
 	b := vh.bus
 	reg := vh.sessionShard(clientID)
-	for ejected := false; ; ejected = true {
+	for expelled := false; ; expelled = true {
 		reg.mu.Lock()
 		s := reg.m[clientID]
 		switch {
-		case s == nil && ejected: // a clean one has gone with its connection
+		case s == nil && expelled: // a clean one has gone with its connection
 			reg.mu.Unlock()
 			return b.barrier(ctx)
 		case s == nil:
 			reg.mu.Unlock()
 			return fmt.Errorf("session %q: %w", clientID, ErrNotFound)
 		case s.owner != nil:
-			if err := s.ejectLocked(ctx, reg); err != nil {
-				return err
+			s.expelLocked(reg, ErrKicked)(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 			continue
 		}

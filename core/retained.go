@@ -114,7 +114,7 @@ func (r *retainedStore) set(t *Turn, m *Message) {
 		p := t.promise(n.sh)
 		p.late = append(p.late, late)
 		if k == nil {
-			t.Do(func(*Turn) { r.forget(n) })
+			r.forgetLater(t, n, late.change)
 		}
 	}
 }
@@ -126,12 +126,16 @@ func (m *Message) retainedSize() int64 {
 	return m.footprint()
 }
 
-// forget removes a node that has been cleared, if nothing has been retained in
-// it since.
-func (r *retainedStore) forget(n *retainedNode) {
+// forgetLater removes a node that this change has cleared, when that is on disk.
+// Until then whoever clears the topic again finds the node, and waits as well.
+func (r *retainedStore) forgetLater(t *Turn, n *retainedNode, change uint64) {
+	t.following().then(change, func(*Turn) { r.forget(n, change) })
+}
+
+func (r *retainedStore) forget(n *retainedNode, change uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n.msg == nil && !n.onDisk && !n.dirty {
+	if n.change == change && !n.dirty { // flush will hand it over once more, and forget it then
 		if cur, ok := r.nodes.Get(n.key); ok && cur == n {
 			r.nodes.Delete(n.key)
 		}
@@ -157,8 +161,7 @@ func (r *retainedStore) flush(t *Turn) {
 		p := t.part(l.node.sh)
 		p.late = append(p.late, l)
 		if l.msg == nil {
-			n := l.node
-			t.Do(func(*Turn) { r.forget(n) })
+			r.forgetLater(t, l.node, l.change)
 		}
 	}
 }

@@ -92,18 +92,7 @@ func (vh *VHost) OpenSession(t *Turn, r SessionRequest) (s *Session, present boo
 		return nil, false, nil, fmt.Errorf("%w: client id %q belongs to another user", ErrIdentifier, r.ClientID)
 	}
 	if old != nil && old.owner != nil {
-		if old.released == nil {
-			old.released = make(chan struct{})
-		}
-		owner, released := old.owner, old.released
-		reg.mu.Unlock()
-		owner.Kick(ErrTakenOver)
-		return nil, false, func(ctx context.Context) {
-			select {
-			case <-released:
-			case <-ctx.Done():
-			}
-		}, nil
+		return nil, false, old.expelLocked(reg, ErrTakenOver), nil
 	}
 	s = old
 	if present = old != nil && !r.Clean && !old.clean; !present {
@@ -125,6 +114,24 @@ func (vh *VHost) OpenSession(t *Turn, r SessionRequest) (s *Session, present boo
 	}
 	s.opened(t, r, present)
 	return s, present, nil, nil
+}
+
+// expelLocked tells the present owner to go, and gives the lock of the registry
+// back. The Wait is over when the owner has let go and its changes are on their
+// way.
+func (s *Session) expelLocked(reg *sessionShard, cause error) Wait {
+	if s.released == nil {
+		s.released = make(chan struct{})
+	}
+	owner, released := s.owner, s.released
+	reg.mu.Unlock()
+	owner.Kick(cause)
+	return func(ctx context.Context) {
+		select {
+		case <-released:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (vh *VHost) newSession(r SessionRequest) *Session {

@@ -96,6 +96,7 @@ type crashSub struct {
 type receipts struct {
 	bare    int // at QoS 0
 	count   int // at QoS 1 and 2
+	twos    int // of those at QoS 2
 	fresh   int // of those without DUP
 	highest int // QoS
 }
@@ -109,6 +110,9 @@ func (r *receipts) add(p *packet.Publish) {
 		r.fresh++
 	}
 	r.count++
+	if p.QoS == 2 {
+		r.twos++
+	}
 	r.highest = max(r.highest, int(p.QoS))
 }
 
@@ -435,7 +439,11 @@ func (m *crashModel) countLocked(s *crashSession, msg *crashMsg, p *packet.Publi
 		if r.bare > msg.sends {
 			return "too often"
 		}
-	case p.QoS == 2 && r.count > most && (group == nil || s.persistent), group == nil && r.fresh > most:
+	case group == nil && (p.QoS == 2 && r.count > most || r.fresh > most):
+		return "too often"
+	case group != nil && s.persistent && r.twos > most:
+		// A member that had it at QoS 1, and has subscribed anew, may get it at
+		// QoS 2 as well.
 		return "too often"
 	case group != nil && group.once && msg.qos == 2 && group.got[msg.no] > 1:
 		return "it came to another member too"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -80,7 +81,10 @@ type crashWorld struct {
 	box     *box
 	clients []*crashClient
 
-	wg    sync.WaitGroup
+	wg     sync.WaitGroup
+	endsMu sync.Mutex
+	ends   []string // guarded by endsMu: the last connections that the broker saw end, for the report
+
 	stop  atomic.Bool  // the power is going
 	drain atomic.Bool  // settle everything and begin nothing
 	ops   atomic.Int64 // what clients did
@@ -139,6 +143,7 @@ func crashLife(t *testing.T, seed uint64, cuts int) {
 	w.start()
 	w.settle()
 	w.halt()
+	w.wg.Wait()
 	w.box.crashClose()
 }
 
@@ -149,9 +154,32 @@ func (w *crashWorld) report() {
 	}
 	w.halt()
 	w.wg.Wait()
+	w.endsMu.Lock()
+	w.t.Logf("the broker saw end:\n\t%s", strings.Join(w.ends, "\n\t"))
+	w.endsMu.Unlock()
 	for _, c := range w.clients {
 		w.t.Logf("%s, state %d:\n\t%s", c.id, c.state, strings.Join(c.trace, "\n\t"))
 	}
+}
+
+// ended remembers how a connection ended.
+func (w *crashWorld) ended(e core.Event) {
+	var who *core.Identity
+	var cause error
+	switch e := e.(type) {
+	case core.Disconnected:
+		who, cause = e.Identity, e.Cause
+	case core.LoginRefused:
+		who, cause = e.Identity, e.Cause
+	default:
+		return
+	}
+	w.endsMu.Lock()
+	defer w.endsMu.Unlock()
+	if len(w.ends) > 60 {
+		w.ends = append(w.ends[:0], w.ends[30:]...)
+	}
+	w.ends = append(w.ends, fmt.Sprintf("%d %T of %q: %v", w.clock.Load(), e, who.ClientID, cause))
 }
 
 // open starts a broker on what the disk has.
@@ -164,6 +192,7 @@ func (w *crashWorld) open() {
 	o := core.Options{Config: core.DefaultConfig(), Shards: []core.Shard{b.st}}
 	o.QueueMemory = 1 << 20 // so that queues go to disk
 	o.Fail = func(err error) { w.errorf("the bus failed: %v", err) }
+	o.Listeners = []core.Listener{w.ended}
 	if b.bus, err = core.Open(o); err != nil {
 		w.t.Fatalf("TEST_SEED=%d: open: %v", w.seed, err)
 	}
@@ -241,13 +270,16 @@ func (w *crashWorld) load() {
 // and checks that this was everything.
 func (w *crashWorld) settle() {
 	w.drain.Store(true)
-	deadline := time.Now().Add(crashPatience)
+	deadline, least := time.Now().Add(crashPatience), int64(math.MaxInt64)
 	for !w.failed.Load() {
 		quiet := true
 		for _, c := range w.clients {
 			quiet = quiet && c.idle.Load()
 		}
 		n, _ := w.box.bus.Stored()
+		if n < least { // slow, but not stuck
+			deadline, least = time.Now().Add(crashPatience), n
+		}
 		if quiet && n == 0 {
 			w.checkAll()
 			break
