@@ -370,8 +370,8 @@ func (q *Queue) deliverLocked(t *Turn) {
 			return
 		}
 		if e.expires != 0 && e.expires <= t.Now && e.state == entryReady && e.ord >= q.floorLocked() && e.flags&flagMoved == 0 {
+			t.dropped(q, DropExpired, e.qos, int(e.size))
 			q.removeLocked(t, e)
-			t.dropped(q, DropExpired, 1)
 			continue
 		}
 		if !q.lendLocked(t, e) {
@@ -410,8 +410,8 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 	if refused > 0 && refused == len(q.consumers) && q.kind != KindNamed {
 		// Nobody here may have it, and what stands behind must not wait for a
 		// change of rights. A named queue is kept for those who may consume it.
+		t.dropped(q, DropNotAuthorized, e.qos, int(e.size))
 		q.removeLocked(t, e)
-		t.dropped(q, DropNotAuthorized, 1)
 		return true
 	}
 	return false

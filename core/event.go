@@ -162,14 +162,14 @@ func (b *Bus) emit(e Event) {
 	}
 }
 
-// dropped counts messages that were not delivered, and has them told later.
-func (t *Turn) dropped(q *Queue, why DropReason, n int64) {
-	t.Stats.Dropped[why] += uint64(n)
+// dropped counts a message that was not delivered, and has it told later.
+func (t *Turn) dropped(q *Queue, why DropReason, qos QoS, size int) {
+	t.Stats.drop(q.protocol(), qos, why, size)
 	if t.drop.q != q || t.drop.why != why {
 		t.flushDrops()
 		t.drop.q, t.drop.why = q, why
 	}
-	t.drop.n += n
+	t.drop.n++
 }
 
 func (t *Turn) flushDrops() {

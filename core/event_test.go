@@ -117,8 +117,11 @@ func TestDropsOfManyQueues(t *testing.T) {
 	log := new(eventLog)
 	x := newBox(t, log.listen)
 	for i := range maxDropKeys + 20 {
-		q := &Queue{vh: x.VHost("/"), name: fmt.Sprint(i)}
-		x.turn(func(t *Turn) { t.dropped(q, DropNoRoom, 2) })
+		q := &Queue{vh: x.VHost("/"), name: fmt.Sprint(i), kind: KindNamed}
+		x.turn(func(t *Turn) {
+			t.dropped(q, DropNoRoom, AtMostOnce, 1)
+			t.dropped(q, DropNoRoom, AtMostOnce, 1)
+		})
 	}
 	x.drops.tell(x.Bus)
 	sum, others := int64(0), int64(0)

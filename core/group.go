@@ -117,7 +117,7 @@ func (g *group) offerDirect(t *Turn, m *Message) permission {
 		return unknown
 	}
 	if len(q.consumers) > 0 {
-		t.dropped(q, DropNoRoom, 1)
+		t.dropped(q, DropNoRoom, AtMostOnce, len(m.Payload))
 	}
 	return denied
 }

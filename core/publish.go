@@ -154,7 +154,7 @@ func (q *Queue) sendDirect(t *Turn, m *Message) {
 		return
 	}
 	if ds.sink.Deliver(t, Delivery{Msg: m}) == Refused {
-		t.dropped(q, DropNoRoom, 1)
+		t.dropped(q, DropNoRoom, AtMostOnce, len(m.Payload))
 	}
 }
 

@@ -349,8 +349,8 @@ func (q *Queue) dropHeadLocked(t *Turn, why DropReason) bool {
 		if e.flags&flagPending != 0 {
 			return false
 		}
+		t.dropped(q, why, e.qos, int(e.size))
 		q.removeLocked(t, e)
-		t.dropped(q, why, 1)
 		return true
 	}
 	if q.far.gap.n > 0 && q.head.n < keepAtLimit {

@@ -224,7 +224,7 @@ func (s *Session) sendRetained(t *Turn, m *Message, qos QoS) bool {
 		return false
 	}
 	if t.bus.rejecting.Load() && q.refuses(m) {
-		t.dropped(q, DropOverflow, 1)
+		t.dropped(q, DropOverflow, qos, len(m.Payload))
 		return true
 	}
 	q.enqueue(t, m, qos, flagRetained, nil)

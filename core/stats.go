@@ -39,14 +39,21 @@ type Traffic struct {
 	SentBytes     [3]uint64
 	PacketsIn     uint64 // of any kind, as the protocol counts them
 	PacketsOut    uint64
+	// Dropped are messages that were to be delivered, by the QoS they would have
+	// had, and the reason. What a named queue drops had no receiver yet: it is
+	// counted as the broker's own.
+	Dropped [3][dropReasons]Drops
 }
+
+// Drops are messages that were dropped, and the bytes of their payloads.
+type Drops struct{ Messages, Bytes uint64 }
 
 // Counts are what a turn gathers, added to those of the bus at its end.
 type Counts struct {
 	protocols [Protocols]Traffic
 	used      uint8 // a bit for each protocol that has something
+	drops     uint8 // a bit for each that has dropped something
 
-	Dropped  [dropReasons]uint64
 	Rejected uint64 // refused by a full queue
 	// Unrepresentable counts messages that were not delivered to MQTT because
 	// their address is no legal topic name.
@@ -65,7 +72,7 @@ func (s *Counts) Of(p Protocol) *Traffic {
 type Stats struct {
 	Traffic         // of all protocols together
 	Protocols       [Protocols]Traffic
-	Dropped         [dropReasons]uint64
+	Dropped         [dropReasons]uint64 // of all protocols and QoS together
 	Rejected        uint64
 	Unrepresentable uint64
 	Confirms        Histogram // from the read that brought a message to the moment its reply may leave
@@ -75,11 +82,11 @@ type trafficStats struct {
 	received, sent           [3]atomic.Uint64
 	receivedBytes, sentBytes [3]atomic.Uint64
 	packetsIn, packetsOut    atomic.Uint64
+	dropped                  [3][dropReasons]struct{ messages, bytes atomic.Uint64 }
 }
 
 type busStats struct {
 	protocols       [Protocols]trafficStats
-	dropped         [dropReasons]atomic.Uint64
 	rejected        atomic.Uint64
 	unrepresentable atomic.Uint64
 	confirms        latencyStats
@@ -100,8 +107,10 @@ func (s *Counts) addTo(b *busStats) {
 		s.used &= s.used - 1
 		s.protocols[p].addTo(&b.protocols[p])
 	}
-	for i := range s.Dropped {
-		move(&s.Dropped[i], &b.dropped[i])
+	for s.drops != 0 {
+		p := bits.TrailingZeros8(s.drops)
+		s.drops &= s.drops - 1
+		s.protocols[p].addDropsTo(&b.protocols[p])
 	}
 	move(&s.Rejected, &b.rejected)
 	move(&s.Unrepresentable, &b.unrepresentable)
@@ -125,12 +134,48 @@ func (s *Traffic) addTo(b *trafficStats) {
 	move(&s.PacketsOut, &b.packetsOut)
 }
 
+func (s *Traffic) addDropsTo(b *trafficStats) {
+	for qos := range s.Dropped {
+		for why := range s.Dropped[qos] {
+			from, to := &s.Dropped[qos][why], &b.dropped[qos][why]
+			move(&from.Messages, &to.messages)
+			move(&from.Bytes, &to.bytes)
+		}
+	}
+}
+
+// drop counts a message that was not delivered to a receiver of the protocol.
+func (s *Counts) drop(p Protocol, qos QoS, why DropReason, size int) {
+	s.drops |= 1 << p
+	d := &s.protocols[p].Dropped[qos][why]
+	d.Messages++
+	d.Bytes += uint64(size)
+}
+
+// protocol returns what the receivers of a queue speak, for counting. Only MQTT
+// has shared subscriptions; whoever will take from a named queue is not known.
+func (q *Queue) protocol() Protocol {
+	switch q.kind {
+	case KindSession:
+		return ProtocolOf(&q.session.principal().Identity)
+	case KindGroup:
+		return ProtocolMQTT
+	}
+	return ProtocolInternal
+}
+
 func (b *trafficStats) load() (s Traffic) {
 	for i := range s.Received {
 		s.Received[i], s.Sent[i] = b.received[i].Load(), b.sent[i].Load()
 		s.ReceivedBytes[i], s.SentBytes[i] = b.receivedBytes[i].Load(), b.sentBytes[i].Load()
 	}
 	s.PacketsIn, s.PacketsOut = b.packetsIn.Load(), b.packetsOut.Load()
+	for qos := range s.Dropped {
+		for why := range s.Dropped[qos] {
+			d := &b.dropped[qos][why]
+			s.Dropped[qos][why] = Drops{d.messages.Load(), d.bytes.Load()}
+		}
+	}
 	return s
 }
 
@@ -140,6 +185,10 @@ func (s *Traffic) add(o *Traffic) {
 		s.Sent[i] += o.Sent[i]
 		s.ReceivedBytes[i] += o.ReceivedBytes[i]
 		s.SentBytes[i] += o.SentBytes[i]
+		for why, d := range o.Dropped[i] {
+			s.Dropped[i][why].Messages += d.Messages
+			s.Dropped[i][why].Bytes += d.Bytes
+		}
 	}
 	s.PacketsIn += o.PacketsIn
 	s.PacketsOut += o.PacketsOut
@@ -152,8 +201,10 @@ func (b *Bus) Stats() Stats {
 		s.Protocols[p] = b.stats.protocols[p].load()
 		s.add(&s.Protocols[p])
 	}
-	for i := range s.Dropped {
-		s.Dropped[i] = b.stats.dropped[i].Load()
+	for _, byReason := range s.Traffic.Dropped {
+		for why, d := range byReason {
+			s.Dropped[why] += d.Messages
+		}
 	}
 	s.Rejected, s.Unrepresentable = b.stats.rejected.Load(), b.stats.unrepresentable.Load()
 	s.Confirms = b.stats.confirms.load()

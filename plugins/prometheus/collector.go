@@ -54,7 +54,8 @@ var (
 	bytesOut         = describe("messages_sent_bytes_total", "Bytes of payload sent to clients.", "protocol", "qos")
 	packetsIn        = describe("packets_received_total", "Packets of any kind.", "protocol")
 	packetsOut       = describe("packets_sent_total", "Packets of any kind.", "protocol")
-	dropped          = describe("messages_dropped_total", "Messages that did not reach a receiver.", "reason")
+	dropped          = describe("messages_dropped_total", "Messages that did not reach a receiver.", "protocol", "qos", "reason")
+	droppedBytes     = describe("messages_dropped_bytes_total", "Bytes of payload that did not reach a receiver.", "protocol", "qos", "reason")
 	rejected         = describe("messages_rejected_total", "Messages that a full queue refused.")
 	unrepresentable  = describe("messages_unrepresentable_total", "Messages whose address is no topic.")
 	sessions         = describe("sessions", "Sessions, connected or not.")
@@ -106,9 +107,6 @@ func (c *collector) Collect(out chan<- prom.Metric) {
 		s.protocol(p, &stats.Protocols[p])
 		s.events(p, &c.Events.protocols[p])
 	}
-	for why, n := range stats.Dropped {
-		s.count(dropped, n, core.DropReason(why).String())
-	}
 	s.count(rejected, stats.Rejected)
 	s.count(unrepresentable, stats.Unrepresentable)
 	s.histogram(confirms, stats.Confirms)
@@ -130,6 +128,10 @@ func (s scrape) protocol(p core.Protocol, t *core.Traffic) {
 		s.count(messagesOut, t.Sent[q], name, qos)
 		s.count(bytesIn, t.ReceivedBytes[q], name, qos)
 		s.count(bytesOut, t.SentBytes[q], name, qos)
+		for why, d := range t.Dropped[q] {
+			s.count(dropped, d.Messages, name, qos, core.DropReason(why).String())
+			s.count(droppedBytes, d.Bytes, name, qos, core.DropReason(why).String())
+		}
 	}
 	s.count(packetsIn, t.PacketsIn, name)
 	s.count(packetsOut, t.PacketsOut, name)

@@ -15,9 +15,8 @@ type Config struct {
 	Pprof       bool   `yaml:"pprof" doc:"Serve /debug/pprof as well: profiles of the running process. They cost CPU while they are taken."`
 }
 
-// DefaultConfig is the port of RabbitMQ's plugin, which is not enabled there
-// either unless somebody asks.
-func DefaultConfig() Config { return Config{Address: "127.0.0.1:15692"} }
+// DefaultConfig has the port of RabbitMQ's plugin, for this machine only.
+func DefaultConfig() Config { return Config{Enabled: true, Address: "127.0.0.1:15692"} }
 
 // Validate checks the settings.
 func (c Config) Validate() error {

@@ -58,7 +58,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Address)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (metrics.address names another address, metrics.enabled=false none)", err)
 	}
 	if a, ok := ln.Addr().(*net.TCPAddr); !s.cfg.AllowRemote && (!ok || !a.IP.IsLoopback()) {
 		ln.Close()

@@ -143,6 +143,36 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestDropped: what is dropped, by protocol, QoS and reason.
+func TestDropped(t *testing.T) {
+	b := newBox(t, DefaultConfig())
+	vh := b.bus.VHost("/")
+	turn := b.bus.NewTurn()
+	q, err := vh.DeclareQueue(turn, "short", core.QueueOptions{Limits: core.QueueLimits{MaxLength: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := vh.BindQueue(turn, q, "amq.topic", "a", core.SyntaxMQTT); err != nil {
+		t.Fatal(err)
+	}
+	pub := vh.NewPublisher(core.NewPrincipal(*who("mqtt")))
+	for range 3 {
+		m := turn.Message()
+		m.Exchange, m.Topic, m.Payload, m.QoS = vh.Topics(), []byte("a"), []byte("12345"), core.ExactlyOnce
+		if _, err := pub.Publish(turn, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn.End()
+	b.want(t,
+		`naru_messages_dropped_total{protocol="internal",qos="2",reason="queue full"} 2`,
+		`naru_messages_dropped_bytes_total{protocol="internal",qos="2",reason="queue full"} 10`,
+		`naru_messages_dropped_total{protocol="internal",qos="1",reason="queue full"} 0`,
+		`naru_messages_dropped_total{protocol="mqtt",qos="2",reason="queue full"} 0`,
+		`naru_messages_dropped_total{protocol="mqtt",qos="0",reason="no room"} 0`,
+	)
+}
+
 // TestReadme: every metric is in the README, and everything there is a metric.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("README.md")
