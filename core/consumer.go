@@ -325,7 +325,7 @@ func (c *Consumer) move(t *Turn, ord uint64, m *Message) {
 		return
 	}
 	c.returnLocked(t, e)
-	c.q.removeLocked(t, e)
+	c.q.leaveLocked(t, e)
 	c.q.deliverLocked(t)
 	c.q.mu.Unlock()
 	// A session's own limits do not apply to what it was chosen for.

@@ -364,3 +364,40 @@ func TestClearedTwiceIsClearedOnDisk(t *testing.T) {
 		}
 	}
 }
+
+// A message of a group that moves into a member's own queue, while a later one
+// is settled in a turn whose batch is on disk first: its head must not hide the
+// message before that is in the other queue.
+func TestMovedBehindALaterSettle(t *testing.T) {
+	x := newBox(t)
+	c := x.connect("c", persistent)
+	c.subscribe("$share/g/a", ExactlyOnce)
+	x.turn(func(tn *Turn) {
+		q := c.s.subs.list[0].from
+		q.mu.Lock()
+		c.s.subs.list[0].consumer.sink = mover{c}
+		q.mu.Unlock()
+	})
+	pub := x.connect("pub")
+	x.settle()
+	x.hold(true)
+	x.turn(func(tn *Turn) {
+		pub.publishIn(tn, "a", "moves", ExactlyOnce, false)
+		pub.publishIn(tn, "a", "settled", AtLeastOnce, false)
+	})
+	x.turn(func(tn *Turn) {
+		c.s.subs.list[0].from.committed(tn, 0, 2) // as if they were
+		tn.Do(func(*Turn) { c.accept(c.take()...) })
+	})
+	x.crashes(func(y *box, n int) {
+		y.settle()
+		if got, want := len(y.keys(keyEntry)), []int{0, 2, 1, 1}[n]; got != want {
+			t.Errorf("after %d commits there are %d messages, not %d", n, got, want)
+		}
+	})
+	x.hold(false)
+	x.settle()
+	if left := c.s.subs.list[0].from.Info(); left.InMemory != 0 {
+		t.Errorf("the group has %d entries in memory still", left.InMemory)
+	}
+}

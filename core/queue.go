@@ -416,6 +416,53 @@ func (q *Queue) removeLocked(t *Turn, e *entry) {
 	}
 }
 
+// leaveLocked takes a live entry out of head that goes to another queue in this
+// turn. Its place is kept until the batch that has both is on disk: a later one
+// might be there first, with a head beyond this entry, and a crash between the
+// two would take the message from both queues.
+func (q *Queue) leaveLocked(t *Turn, e *entry) {
+	if e.flags&(flagDurable|flagStored|flagSpilling) == 0 {
+		q.removeLocked(t, e)
+		return
+	}
+	p := t.part(q.sh)
+	tc := p.touch(q)
+	q.count--
+	q.bytes -= int64(e.size)
+	if e.flags&flagDurable != 0 {
+		tc.count--
+		tc.bytes -= int64(e.size)
+	}
+	if e.flags&flagBody != 0 {
+		e.msg.bodyOn(q.sh).unref(p)
+	}
+	ord := e.ord
+	p.batch.Delete(entryKey(q.id, ord))
+	e.state, e.cons = entryLeaving, nil
+	e.flags = flagPending // it is not to be paged out
+	t.following().then(q.id, func(t *Turn) { q.left(t, ord) })
+}
+
+// left is called when an entry that was leaving has left on disk.
+func (q *Queue) left(t *Turn, ord uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := &q.head
+	e := r.find(ord)
+	if e == nil {
+		r = &q.far.tail
+		e = r.find(ord)
+	}
+	if e == nil || e.state != entryLeaving {
+		return // deleted with the queue
+	}
+	e.msg.drop(t.bus)
+	r.markGone(e)
+	if q.count == 0 {
+		t.bus.janitor.visit(q)
+	}
+}
+
 // purgeAfter is how many dead records gather before one range delete.
 const purgeAfter = 1024
 
@@ -446,7 +493,7 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	}
 	for ord := max(lo, q.lowestLocked()); ord < hi; ord++ {
 		e := q.findLocked(ord)
-		if e == nil || e.state == entryGone {
+		if e == nil || e.state >= entryLeaving {
 			// Settled while its record was on the way: the delete may have been
 			// handed over before the record was.
 			t.part(q.sh).batch.Delete(entryKey(q.id, ord))

@@ -9,6 +9,7 @@ const (
 	entryReady    entryState = iota // waits for a consumer
 	entrySent                       // lent to a consumer
 	entryReceived                   // QoS 2 after PUBREC: never requeued, expired or dropped
+	entryLeaving                    // on its way to another queue: in place until that is on disk
 	entryGone                       // settled; a hole until the ring moves on
 )
 
