@@ -38,7 +38,18 @@ const (
 	ActionPublish   Action = iota // Address is a topic or routing key
 	ActionReceive                 // Address is the topic of a message about to be delivered
 	ActionSubscribe               // Address is a filter or binding key
-	ActionConfigure               // Address is the name of a queue or exchange
+	ActionConfigure               // Address is the name of a queue or exchange, as of the rest
+	ActionWrite                   // bind to it, or have dead letters go there
+	ActionRead                    // consume, get, purge; bind from it
+)
+
+// Resource is what a Right is about.
+type Resource uint8
+
+const (
+	ResourceAddress  Resource = iota // of a message, or a pattern for some
+	ResourceQueue                    // by name
+	ResourceExchange                 // by name; "" is the default exchange
 )
 
 // Syntax says how an address is written. A message keeps the address and the
@@ -53,7 +64,8 @@ const (
 // A Right is one question to an Authorizer.
 type Right struct {
 	Action   Action
-	Exchange string // "" where there is none
+	Resource Resource
+	Exchange string // of an address; "" where there is none
 	Syntax   Syntax
 	Address  []byte // valid only during the call
 }

@@ -83,6 +83,7 @@ type Bus struct {
 	interceptors    []Interceptor
 	interceptInline bool
 	listeners       []Listener
+	watchers        atomic.Pointer[[]*Listener]
 	turns           *sync.Pool
 
 	rightsEpoch atomic.Uint64

@@ -17,6 +17,12 @@ type Mover interface {
 	NotMoved(t *Turn)
 }
 
+// A CancelledSink is a Sink that wants to know that it gets nothing more, because
+// the queue is gone. It is called without any lock.
+type CancelledSink interface {
+	Cancelled(t *Turn, c *Consumer)
+}
+
 // Verdict is a sink's answer to Deliver.
 type Verdict uint8
 
@@ -38,8 +44,10 @@ type Delivery struct {
 	QoS         QoS  // effective: of the message and the subscription
 	Retain      bool // sent because of a new subscription
 	Redelivered bool
-	Released    bool // QoS 2: the client has the message, only its completion is due
-	Moved       bool // announced by an earlier MoveFirst
+	Released    bool  // QoS 2: the client has the message, only its completion is due
+	Moved       bool  // announced by an earlier MoveFirst
+	Failures    int   // deliveries that have failed before
+	Left        int64 // messages that wait behind this one; only for Get
 }
 
 // Outcome is how a consumer settles a delivery.
@@ -55,6 +63,8 @@ const (
 	// Received: the client has it (QoS 2 after PUBREC); never requeued,
 	// expired or dropped, and due for Accepted.
 	Received
+	// Failed: back to its place, unless it has failed too often.
+	Failed
 )
 
 // Settled is the answer to a settle.
@@ -76,12 +86,17 @@ type ConsumerOptions struct {
 	Identity *Principal
 	// QoS caps what is delivered. Deliveries at AtMostOnce settle themselves.
 	QoS QoS
+	// Exclusive asks for the queue alone.
+	Exclusive bool
 	// Limit is the number of unsettled deliveries, 0: as many as the sink takes.
 	Limit int32
 	// Span bounds the distance between the oldest ordinal whose settle is not
 	// yet durable and the newest sent, for clients whose packet ids derive
 	// from ordinals. 0: none.
 	Span uint32
+	// Priority: those with a higher one are served first, for as long as they
+	// have room.
+	Priority int32
 }
 
 // A Consumer takes from a queue.
@@ -93,6 +108,7 @@ type Consumer struct {
 	// guarded by q.mu
 	unsettled int32
 	paused    bool
+	stopped   bool // gets nothing more, but has what it has
 	gone      bool
 	progress  int64 // unix milliseconds of the last settle, or of the first delivery
 }
@@ -100,12 +116,15 @@ type Consumer struct {
 // Queue returns the queue the consumer takes from.
 func (c *Consumer) Queue() *Queue { return c.q }
 
+// Options returns how the consumer takes from the queue.
+func (c *Consumer) Options() ConsumerOptions { return c.opt }
+
 // consume attaches a consumer and begins to deliver.
 func (q *Queue) consume(t *Turn, sink Sink, opt ConsumerOptions) *Consumer {
 	c := &Consumer{q: q, sink: sink, opt: opt}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.consumers = append(q.consumers, c)
+	q.attachLocked(c)
 	q.deliverLocked(t)
 	return c
 }
@@ -150,7 +169,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		return Again
 	case o == Received && want != ExactlyOnce,
 		o != Received && want == ExactlyOnce && o == Accepted && e.state != entryReceived,
-		o == Released && e.state != entrySent:
+		(o == Released || o == Failed) && e.state != entrySent:
 		return Mismatch
 	}
 	if o == Received {
@@ -158,12 +177,16 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		return Done
 	}
 	c.returnLocked(t, e)
-	if o == Released {
+	switch {
+	case o == Failed && q.failedLocked(t, e): // too often
+	case o == Released || o == Failed:
 		e.state, e.cons = entryReady, nil
 		e.flags |= flagRedelivered
 		q.needFar().back.push(e.ord)
 		q.far.spillTo = min(q.far.spillTo, e.ord)
-	} else {
+	case o == Rejected:
+		q.dieLocked(t, e, DiedRejected)
+	default:
 		q.removeLocked(t, e)
 	}
 	q.deliverLocked(t)
@@ -215,7 +238,12 @@ func (c *Consumer) Cancel(t *Turn) {
 	c.cancelLocked(t)
 	if len(q.consumers) > 0 {
 		q.deliverLocked(t)
-	} else if t.bus.overBudget() {
+		return
+	}
+	if q.named != nil {
+		q.expireLocked(t)
+	}
+	if t.bus.overBudget() {
 		q.trimLocked(t)
 	}
 }
@@ -226,12 +254,7 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		return
 	}
 	c.gone = true
-	for i, o := range q.consumers {
-		if o == c {
-			q.consumers = append(q.consumers[:i], q.consumers[i+1:]...)
-			break
-		}
-	}
+	q.detachLocked(t, c)
 	if q.kind == KindSession && !q.volatile {
 		q.needDisk().dupBelow = max(q.disk.dupBelow, q.sentTo)
 	}
@@ -246,9 +269,14 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		e.cons = nil
 		switch {
 		case e.state == entrySent:
+			ord := e.ord
+			if q.failedLocked(t, e) {
+				i = q.head.index(ord) - 1
+				continue
+			}
 			e.state = entryReady
 			e.flags |= flagRedelivered
-			lowest = min(lowest, e.ord)
+			lowest = min(lowest, ord)
 		case q.kind == KindSession: // completed by the next connection
 			lowest = min(lowest, e.ord)
 		default: // the client has it, and nobody is left to complete it
@@ -279,6 +307,8 @@ func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 		Redelivered: e.ord < q.disk.dupBelow || e.flags&flagRedelivered != 0,
 		Released:    e.state == entryReceived,
 		Moved:       e.flags&flagMoved != 0,
+		Failures:    int(e.failures),
+		Left:        q.count - q.unsettled - 1,
 	})
 	if v == Refused {
 		c.paused = true
@@ -369,12 +399,12 @@ func (q *Queue) deliverLocked(t *Turn) {
 		if e == nil || e.flags&flagPending != 0 {
 			return
 		}
-		if e.expires != 0 && e.expires <= t.Now && e.state == entryReady && e.ord >= q.floorLocked() && e.flags&flagMoved == 0 {
-			t.dropped(q, DropExpired, e.qos, int(e.size))
-			q.removeLocked(t, e)
+		if q.expiredLocked(t, e) {
+			q.dieLocked(t, e, DiedExpired)
 			continue
 		}
 		if !q.lendLocked(t, e) {
+			q.armExpiryLocked(t, e.expires)
 			return
 		}
 	}
@@ -382,6 +412,9 @@ func (q *Queue) deliverLocked(t *Turn) {
 
 // lendLocked finds a consumer for e. Consumers take turns.
 func (q *Queue) lendLocked(t *Turn, e *entry) bool {
+	if q.named != nil && q.named.ranked {
+		return q.lendByRankLocked(t, e)
+	}
 	refused := 0
 	for i := 0; i < len(q.consumers); i++ {
 		if int(q.turnTo) >= len(q.consumers) {

@@ -16,6 +16,11 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: it is there already, with other properties.
 	ErrExists = errors.New("exists with other properties")
+	// ErrInUse: somebody uses it who excludes others, or it is not to go while
+	// it is used.
+	ErrInUse = errors.New("in use")
+	// ErrNotEmpty: a queue that was to go only when empty has messages.
+	ErrNotEmpty = errors.New("not empty")
 	// ErrIdentifier: the client identifier is refused, because it is malformed
 	// or because it belongs to another user.
 	ErrIdentifier = errors.New("client identifier rejected")

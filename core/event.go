@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // An Event tells what happened. The log, metrics and plugins are fed from
 // events; nothing else is told twice. Events are values, emitted with no lock
@@ -151,7 +154,7 @@ type Listener func(Event)
 
 // Event tells the listeners at the end of the turn, with no lock held.
 func (t *Turn) Event(e Event) {
-	if len(t.bus.listeners) > 0 {
+	if len(t.bus.listeners) > 0 || t.bus.watchers.Load() != nil {
 		t.Do(func(t *Turn) { t.bus.emit(e) })
 	}
 }
@@ -159,6 +162,35 @@ func (t *Turn) Event(e Event) {
 func (b *Bus) emit(e Event) {
 	for _, l := range b.listeners {
 		l(e)
+	}
+	if w := b.watchers.Load(); w != nil {
+		for _, l := range *w {
+			(*l)(e)
+		}
+	}
+}
+
+// Watch has l told of events from now on, until stop is called. It may be told
+// of one or another while stop runs.
+func (b *Bus) Watch(l Listener) (stop func()) {
+	change := func(f func([]*Listener) []*Listener) {
+		for {
+			old := b.watchers.Load()
+			var list []*Listener
+			if old != nil {
+				list = slices.Clone(*old)
+			}
+			list = f(list)
+			if b.watchers.CompareAndSwap(old, &list) {
+				return
+			}
+		}
+	}
+	change(func(list []*Listener) []*Listener { return append(list, &l) })
+	return func() {
+		change(func(list []*Listener) []*Listener {
+			return slices.DeleteFunc(list, func(o *Listener) bool { return o == &l })
+		})
 	}
 }
 

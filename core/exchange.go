@@ -39,6 +39,7 @@ type Exchange struct {
 	vh   *VHost
 	name string
 	typ  ExchangeType
+	opt  ExchangeOptions // never changed
 	gens generations
 
 	mu     sync.RWMutex // guards what follows; writers bump gens under it
@@ -63,7 +64,7 @@ type sub struct {
 const indexFrom = 16
 
 func newExchange(vh *VHost, name string, typ ExchangeType) *Exchange {
-	x := &Exchange{vh: vh, name: name, typ: typ}
+	x := &Exchange{vh: vh, name: name, typ: typ, opt: ExchangeOptions{Type: typ, Durable: true}}
 	switch typ {
 	case Topic:
 		x.mqtt, x.amqp = topic.New[leaf](topic.MQTT), topic.New[leaf](topic.AMQP)

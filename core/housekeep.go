@@ -123,20 +123,24 @@ func (j *janitor) run(t *Turn) {
 	}
 }
 
-// timers are the session expiries of the bus.
+// timers are what falls due on the bus: sessions and queues that expire, and
+// their messages.
 type timers struct {
 	start time.Time
 	mu    sync.Mutex
-	wheel *wheel.Wheel[*Session] // guarded by mu
+	wheel *wheel.Wheel[timed] // guarded by mu
 }
+
+// What is timed is told when its time has come, with no lock held.
+type timed interface{ due(t *Turn) }
 
 func (tm *timers) init() {
 	tm.start = time.Now()
-	tm.wheel = wheel.New[*Session](100*time.Millisecond, 0)
+	tm.wheel = wheel.New[timed](100*time.Millisecond, 0)
 }
 
 // set arms a timer for a time in unix milliseconds.
-func (tm *timers) set(t *wheel.Timer[*Session], at int64) {
+func (tm *timers) set(t *wheel.Timer[timed], at int64) {
 	// What is beyond a century must not overflow; it is looked at again then.
 	in := min(time.Until(time.UnixMilli(at)), 100*365*24*time.Hour)
 	tm.mu.Lock()
@@ -144,19 +148,19 @@ func (tm *timers) set(t *wheel.Timer[*Session], at int64) {
 	tm.wheel.Set(t, int64(time.Since(tm.start)+in))
 }
 
-func (tm *timers) stop(t *wheel.Timer[*Session]) {
+func (tm *timers) stop(t *wheel.Timer[timed]) {
 	tm.mu.Lock()
 	defer tm.mu.Unlock()
 	tm.wheel.Stop(t)
 }
 
 func (tm *timers) advance(t *Turn) {
-	var due []*Session
+	var due []timed
 	tm.mu.Lock()
-	tm.wheel.Advance(int64(time.Since(tm.start)), func(w *wheel.Timer[*Session]) { due = append(due, w.Owner) })
+	tm.wheel.Advance(int64(time.Since(tm.start)), func(w *wheel.Timer[timed]) { due = append(due, w.Owner) })
 	tm.mu.Unlock()
-	for _, s := range due {
-		s.expire(t)
+	for _, d := range due {
+		d.due(t)
 		if t.Full() {
 			t.Flush()
 		}

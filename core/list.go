@@ -95,7 +95,9 @@ type BindingInfo struct {
 
 func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
 
-func (o Overflow) String() string { return [...]string{"drop-head", "reject-publish"}[o] }
+func (o Overflow) String() string {
+	return [...]string{"drop-head", "reject-publish", "reject-publish-dlx"}[o]
+}
 
 // VHosts returns the vhosts by their names.
 func (b *Bus) VHosts() []*VHost {

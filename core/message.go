@@ -29,6 +29,19 @@ type Message struct {
 	Owned     bool
 	Published int64 // unix milliseconds, set by Publish
 	Expires   int64 // unix milliseconds, 0: never
+	// Props are the properties as AMQP 0-9-1 writes them in a content header:
+	// flags, then values. Adapters of other protocols convert what they know of
+	// them. nil: none.
+	Props    []byte
+	Priority uint8 // for queues that have priorities
+	// Keys are further routing keys beside Topic. They are looked at by Publish
+	// only.
+	Keys [][]byte
+	// Routed is set by Publish: a queue or a session was led to.
+	Routed bool
+	// Died says that the message has been dead-lettered: what Props tell of its
+	// deaths is the broker's own word.
+	Died bool
 	// Stored is what has been stored of a large payload while it arrived, or nil.
 	Stored *BodyWriter
 
@@ -42,7 +55,7 @@ type Message struct {
 const entryOverhead = 200
 
 func (m *Message) footprint() int64 {
-	return int64(len(m.Topic)+len(m.Payload)) + entryOverhead
+	return int64(len(m.Topic)+len(m.Payload)+len(m.Props)) + entryOverhead
 }
 
 // keep returns the immutable copy of m that all who keep it share.
@@ -53,18 +66,29 @@ func (m *Message) keep() *Message {
 	k := &Message{
 		Exchange: m.Exchange, Syntax: m.Syntax, QoS: m.QoS, Retain: m.Retain,
 		Persistent: m.Persistent, Owned: true, Published: m.Published, Expires: m.Expires,
+		Priority: m.Priority, Died: m.Died,
 	}
 	if m.Owned {
-		k.Topic, k.Payload = m.Topic, m.Payload
+		k.Topic, k.Payload, k.Props = m.Topic, m.Payload, m.Props
 	} else {
-		buf := make([]byte, len(m.Topic)+len(m.Payload))
-		n := copy(buf, m.Topic)
-		copy(buf[n:], m.Payload)
-		k.Topic, k.Payload = buf[:n:n], buf[n:]
+		k.Topic, k.Payload, k.Props = m.copied(m.Payload)
 	}
 	k.kept = k
 	m.kept = k
 	return k
+}
+
+// copied returns address, payload and properties in memory of their own.
+func (m *Message) copied(from []byte) (address, payload, props []byte) {
+	n, p := len(m.Topic), len(m.Topic)+len(from)
+	buf := make([]byte, p+len(m.Props))
+	copy(buf, m.Topic)
+	copy(buf[n:], from)
+	if len(m.Props) > 0 {
+		props = buf[p:]
+		copy(props, m.Props)
+	}
+	return buf[:n:n], buf[n:p:p], props
 }
 
 // hold and drop count the queue entries in memory that refer to a kept

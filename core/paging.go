@@ -23,7 +23,7 @@ const (
 // part of the gap, if their records are on disk; transient ones are written
 // there first.
 func (q *Queue) trimLocked(t *Turn) {
-	if q.deleted || q.far.purging > 0 {
+	if q.deleted || q.far.purging > 0 || q.named != nil && q.named.limbo > 0 {
 		return
 	}
 	if q.far.gap.n == 0 {
@@ -49,7 +49,7 @@ func (q *Queue) trimLocked(t *Turn) {
 // commit becomes the tail, and the gap lies between.
 func (q *Queue) openGapLocked(t *Turn) {
 	from := 0
-	if len(q.consumers) > 0 {
+	if len(q.consumers) > 0 || q.unsettled > 0 { // one that has stopped may have some
 		from = max(q.head.index(q.cursor)+keepAhead, q.head.index(q.sentTo))
 	}
 	from = min(from, q.head.n)
@@ -169,6 +169,10 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.far.loading = false
+	if q.far.loaded != nil {
+		close(q.far.loaded)
+		q.far.loaded = nil
+	}
 	if q.deleted {
 		return
 	}
@@ -226,6 +230,9 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 	}
 	q.deliverLocked(t)
 	q.dropExcessLocked(t)
+	if q.named != nil {
+		q.expireLocked(t)
+	}
 }
 
 // readGap reads the first entries of a gap, with no lock held. bad is what could

@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"bytes"
+	"context"
+)
 
 // Publish takes a message into the bus: it validates the address, asks for the
 // right, has interceptors look, retains, routes and enqueues, in this order and
@@ -14,36 +17,94 @@ import "context"
 // over. Errors: ErrBadAddress, ErrNotAuthorized, ErrQuota (a queue refused it:
 // do not acknowledge), or what an interceptor said.
 func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
+	r, wait, err := p.admit(t, m)
+	if wait == nil && err == nil {
+		p.accept(t, r, m)
+	}
+	return wait, err
+}
+
+// A Prepared message has been admitted and waits to be published, as part of a
+// transaction.
+type Prepared struct {
+	p *Publisher
+	r *route
+	m *Message
+}
+
+// Message returns the message.
+func (pr *Prepared) Message() *Message { return pr.m }
+
+// Prepare does all of Publish that may wait or refuse, and nothing else. The
+// message is kept.
+func (p *Publisher) Prepare(t *Turn, m *Message) (Prepared, Wait, error) {
+	r, wait, err := p.admit(t, m)
+	if wait != nil || err != nil {
+		return Prepared{}, wait, err
+	}
+	k := m.keep()
+	k.Keys = make([][]byte, len(m.Keys))
+	for i, key := range m.Keys {
+		k.Keys[i] = bytes.Clone(key)
+	}
+	return Prepared{p, r, k}, nil, nil
+}
+
+// Refresh has the message go where the bindings of this moment lead. After that,
+// Publish in the same turn neither waits nor fails.
+func (pr *Prepared) Refresh(t *Turn) (Wait, error) {
+	r, wait, err := pr.p.route(t, pr.m)
+	if wait == nil && err == nil {
+		pr.r = r
+		if t.bus.rejecting.Load() && r.refuses(pr.m) {
+			t.Stats.Rejected++
+			err = ErrQuota
+		}
+	}
+	return wait, err
+}
+
+// Publish is the rest of Publish.
+func (pr *Prepared) Publish(t *Turn) { pr.p.accept(t, pr.r, pr.m) }
+
+// admit validates, asks for rights, has interceptors look, and finds the way.
+func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 	b := t.bus
 	if !p.internal && b.alarms.active.Load() != 0 {
-		return b.alarms.wait, nil
+		return nil, b.alarms.wait, nil
 	}
 	r, wait, err := p.route(t, m)
 	if wait != nil || err != nil {
 		if err != nil {
 			p.intercepted = nil // of this message, not of the next
 		}
-		return wait, err
+		return nil, wait, err
 	}
 	if len(b.interceptors) > 0 && !p.internal {
 		if wait, err = p.intercept(t, m); wait != nil || err != nil {
-			return wait, err
+			return nil, wait, err
 		}
 		if !r.is(m) { // it was sent elsewhere
 			if r, wait, err = p.route(t, m); wait != nil || err != nil {
 				if wait != nil {
 					p.intercepted = &intercepted{m: m.keep()}
 				}
-				return wait, err
+				return nil, wait, err
 			}
 		}
 	}
 	if b.rejecting.Load() && r.refuses(m) {
 		t.Stats.Rejected++
 		m.Stored.abortUnused(t)
-		return nil, ErrQuota
+		return nil, nil, ErrQuota
 	}
+	return r, nil, nil
+}
+
+// accept retains and distributes what has been admitted.
+func (p *Publisher) accept(t *Turn, r *route, m *Message) {
 	m.Published = t.Now
+	m.Routed = len(r.targets) > 0
 	in := t.Stats.Of(p.protocol)
 	in.Received[m.QoS]++
 	in.ReceivedBytes[m.QoS] += uint64(len(m.Payload))
@@ -54,7 +115,6 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 		t.Stats.Unrepresentable++
 	}
 	r.distribute(t, m)
-	return nil, nil
 }
 
 // refuses says whether a queue has no room and rather refuses the message. It
@@ -149,7 +209,7 @@ func (q *Queue) sendDirect(t *Turn, m *Message) {
 		q.group.sendDirect(t, m)
 		return
 	}
-	ds := q.direct.Load()
+	ds := q.session.direct.Load()
 	if ds == nil {
 		return
 	}
@@ -170,6 +230,7 @@ func (p *Publisher) intercept(t *Turn, m *Message) (Wait, error) {
 		*m = Message{
 			Exchange: d.m.Exchange, Topic: d.m.Topic, Payload: d.m.Payload, Syntax: d.m.Syntax, QoS: d.m.QoS,
 			Retain: d.m.Retain, Persistent: d.m.Persistent, Expires: d.m.Expires, Owned: true,
+			Props: d.m.Props, Priority: d.m.Priority, Keys: m.Keys,
 		}
 		return nil, nil
 	}

@@ -29,15 +29,24 @@ const (
 	// RejectPublish refuses the new one, so that its publisher is not
 	// acknowledged.
 	RejectPublish
+	// RejectPublishDLX is RejectPublish, and the new one is dead-lettered.
+	RejectPublishDLX
+	overflows
 )
 
-// QueueLimits bound a queue. Zero means no bound.
+func (o Overflow) rejects() bool { return o != DropHead }
+
+// QueueLimits bound a queue. Zero means no bound, AtOnce that nothing may wait:
+// what no consumer takes at once is over the limit.
 type QueueLimits struct {
 	MaxLength int64 // ready messages
 	MaxBytes  int64 // payload bytes of ready messages
 	Overflow  Overflow
 	TTL       int64 // milliseconds a message may wait
 }
+
+// AtOnce is a limit that lets nothing wait.
+const AtOnce = -1
 
 // A Queue is the QoS engine: messages in the order they came, lent to
 // consumers, gone when settled.
@@ -57,13 +66,11 @@ type Queue struct {
 	id      uint64   // its keys in the store
 	session *Session // of KindSession
 	group   *group   // of KindGroup
+	named   *named   // of KindNamed
 	kind    QueueKind
 
 	// diskless: no record of the queue is on disk (a transient queue).
 	diskless atomic.Bool
-
-	// direct is where QoS 0 deliveries of a session go: its connection.
-	direct atomic.Pointer[directSink]
 
 	mu         sync.Mutex // guards what follows
 	durable    bool       // persistent messages go to disk before they show
@@ -97,10 +104,11 @@ type far struct {
 	back       ordHeap // ordinals that came back
 	tail       ring
 	gap        gap
-	spillTo    uint64 // entries below have been looked at by spill
-	loading    bool   // a worker reads from the gap
-	purging    int32  // purges that are at it: nothing more leaves memory meanwhile
-	generation uint32 // changes when what a worker has read is void
+	spillTo    uint64        // entries below have been looked at by spill
+	loading    bool          // a worker reads from the gap
+	loaded     chan struct{} // if somebody waits: closed when it has
+	purging    int32         // purges that are at it: nothing more leaves memory meanwhile
+	generation uint32        // changes when what a worker has read is void
 }
 
 type gap struct {
@@ -163,7 +171,7 @@ func (l QueueLimits) shared() *QueueLimits {
 // limit sets the limits. The caller holds q.mu, or nobody else knows the queue.
 func (q *Queue) limit(l *QueueLimits) {
 	q.limits = l
-	if l != nil && l.Overflow == RejectPublish {
+	if l != nil && l.Overflow.rejects() {
 		q.vh.bus.rejecting.Store(true)
 	}
 }
@@ -215,8 +223,14 @@ func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *share
 		q.makeRoomLocked(t, m)
 	}
 	e := entry{ord: q.next, size: uint32(len(m.Payload)), qos: qos, flags: extra, expires: m.Expires}
-	if l := q.limits; l != nil && l.TTL > 0 && (e.expires == 0 || e.expires > t.Now+l.TTL) {
-		e.expires = t.Now + l.TTL
+	if l := q.limits; l != nil && l.TTL != 0 && (e.expires == 0 || e.expires > t.Now+max(l.TTL, 0)) {
+		e.expires = t.Now + max(l.TTL, 0)
+	}
+	if e.expires != 0 && q.named != nil {
+		if e.expires <= t.Now && q.awaitedLocked() {
+			e.expires = 0 // somebody takes it as soon as it may be shown
+		}
+		q.armExpiryLocked(t, e.expires)
 	}
 	q.next++
 	q.count++
@@ -234,6 +248,9 @@ func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *share
 	q.pushLocked(e)
 	if len(q.consumers) > 0 {
 		q.deliverLocked(t)
+	}
+	if q.named != nil {
+		q.dropExcessLocked(t)
 	}
 	if t.bus.overBudget() {
 		q.trimLocked(t)
@@ -303,12 +320,27 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 func (q *Queue) refuses(m *Message) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.limits != nil && q.limits.Overflow == RejectPublish && q.fullLocked(m)
+	return q.limits != nil && q.limits.Overflow.rejects() && q.fullLocked(m)
 }
 
+// fullLocked says whether one message more is too much. A queue that somebody has
+// declared means its limits; in that of a session one message always has room.
 func (q *Queue) fullLocked(m *Message) bool {
 	ready := q.count - q.unsettled
-	return ready > 0 && q.limits.exceeded(ready+1, q.bytes+int64(len(m.Payload)))
+	if q.named != nil && ready == 0 && q.awaitedLocked() {
+		return false
+	}
+	return (ready > 0 || q.named != nil) && q.limits.exceeded(ready+1, q.bytes+int64(len(m.Payload)))
+}
+
+// awaitedLocked says whether a consumer has room for a message that comes now.
+func (q *Queue) awaitedLocked() bool {
+	for _, c := range q.consumers {
+		if !c.paused && c.creditLocked() && (q.named == nil || !q.named.opt.SingleActive || q.named.active == nil || q.named.active == c) {
+			return true
+		}
+	}
+	return false
 }
 
 // makeRoomLocked applies the length limits before a message is added.
@@ -316,23 +348,27 @@ func (q *Queue) makeRoomLocked(t *Turn, m *Message) {
 	if q.limits == nil || q.limits.Overflow != DropHead {
 		return
 	}
-	for q.fullLocked(m) {
-		if !q.dropHeadLocked(t, DropOverflow) {
+	for q.count > q.unsettled && q.fullLocked(m) {
+		if !q.dropHeadLocked(t) {
 			return // what could go is on disk or on its way there: see dropExcessLocked
 		}
 	}
 }
 
 func (l *QueueLimits) exceeded(n, bytes int64) bool {
-	return l.MaxLength > 0 && n > l.MaxLength || l.MaxBytes > 0 && bytes > l.MaxBytes
+	return l.MaxLength != 0 && n > max(l.MaxLength, 0) || l.MaxBytes != 0 && bytes > max(l.MaxBytes, 0)
 }
 
 // dropExcessLocked drops what could not be dropped when it became too much,
 // now that more is on disk or has been read from there.
 func (q *Queue) dropExcessLocked(t *Turn) {
 	if l := q.limits; l != nil && l.Overflow == DropHead {
-		for ready := q.count - q.unsettled; ready > 1 && l.exceeded(ready, q.bytes); ready = q.count - q.unsettled {
-			if !q.dropHeadLocked(t, DropOverflow) {
+		least := int64(1)
+		if q.named != nil {
+			least = 0
+		}
+		for ready := q.count - q.unsettled; ready > least && l.exceeded(ready, q.bytes); ready = q.count - q.unsettled {
+			if !q.dropHeadLocked(t) {
 				return
 			}
 		}
@@ -340,7 +376,7 @@ func (q *Queue) dropExcessLocked(t *Turn) {
 }
 
 // dropHeadLocked drops the oldest entry that has never been sent.
-func (q *Queue) dropHeadLocked(t *Turn, why DropReason) bool {
+func (q *Queue) dropHeadLocked(t *Turn) bool {
 	for i := q.head.index(max(q.cursor, q.floorLocked())); i < q.head.n; i++ {
 		e := q.head.at(i)
 		if e.state != entryReady || e.flags&flagMoved != 0 {
@@ -349,8 +385,7 @@ func (q *Queue) dropHeadLocked(t *Turn, why DropReason) bool {
 		if e.flags&flagPending != 0 {
 			return false
 		}
-		t.dropped(q, why, e.qos, int(e.size))
-		q.removeLocked(t, e)
+		q.dieLocked(t, e, DiedMaxLength)
 		return true
 	}
 	if q.far.gap.n > 0 && q.head.n < keepAtLimit {

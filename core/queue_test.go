@@ -311,7 +311,7 @@ func TestLengthLimit(t *testing.T) {
 		{"length, reject", QueueLimits{MaxLength: 3, Overflow: RejectPublish}, 10, []int{2, 3, 4}, 5},
 		{"bytes, drop", QueueLimits{MaxBytes: 5 * 80}, 10, []int{7, 8, 9}, 0}, // two are out
 		{"bytes, reject", QueueLimits{MaxBytes: 5 * 80, Overflow: RejectPublish}, 10, []int{2, 3, 4}, 5},
-		{"one larger than the limit", QueueLimits{MaxBytes: 10}, 4, []int{3}, 0},
+		{"one larger than the limit", QueueLimits{MaxBytes: 10}, 4, nil, 0}, // as RabbitMQ does
 	} {
 		for _, persistent := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/persistent=%v", c.name, persistent), func(t *testing.T) {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ const (
 )
 
 // formatNumber is raised when older programs could misread the records.
-const formatNumber = 1
+const formatNumber = 2
 
 func idKey(kind byte, id uint64) []byte {
 	var k [9]byte
@@ -126,6 +127,16 @@ func (r *reader) uint() uint64 {
 	return v
 }
 
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
 func (r *reader) bytes() []byte {
 	n := r.uint()
 	if n > uint64(len(r.b)) {
@@ -177,6 +188,8 @@ const (
 	recRetain     = 1 << 3
 	recPersistent = 1 << 4
 	recExchange   = 1 << 5 // named, not the default for its syntax
+	recProps      = 1 << 6 // priority and properties follow the topic
+	recDied       = 1 << 7 // it has been dead-lettered
 )
 
 // appendEntry encodes an entry. m is nil for one in state received; stored is
@@ -222,13 +235,23 @@ func appendMessageHead(b []byte, m *Message) []byte {
 	if named {
 		flags |= recExchange
 	}
+	if len(m.Props) > 0 {
+		flags |= recProps
+	}
+	if m.Died {
+		flags |= recDied
+	}
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(m.Published))
 	b = binary.AppendUvarint(b, uint64(m.Expires))
 	if named {
 		b = appendBytes(b, m.Exchange.name)
 	}
-	return appendBytes(b, m.Topic)
+	b = appendBytes(b, m.Topic)
+	if len(m.Props) > 0 {
+		b = appendBytes(append(b, m.Priority), m.Props)
+	}
+	return b
 }
 
 // appendMessage encodes a message; the payload is the rest of the record.
@@ -240,7 +263,8 @@ func appendMessage(b []byte, m *Message) []byte {
 func (r *reader) message(vh *VHost) *Message {
 	flags := r.byte()
 	m := &Message{
-		QoS: QoS(flags & recQoS), Retain: flags&recRetain != 0, Persistent: flags&recPersistent != 0, Owned: true,
+		QoS: QoS(flags & recQoS), Retain: flags&recRetain != 0, Persistent: flags&recPersistent != 0,
+		Died: flags&recDied != 0, Owned: true,
 		Published: int64(r.uint()), Expires: int64(r.uint()),
 	}
 	if flags&recAMQP != 0 {
@@ -254,11 +278,11 @@ func (r *reader) message(vh *VHost) *Message {
 	} else {
 		m.Exchange = vh.topics
 	}
-	topic := r.bytes()
-	buf := make([]byte, len(topic)+len(r.b))
-	n := copy(buf, topic)
-	copy(buf[n:], r.b)
-	m.Topic, m.Payload = buf[:n:n], buf[n:]
+	m.Topic = r.bytes()
+	if flags&recProps != 0 {
+		m.Priority, m.Props = r.byte(), r.bytes()
+	}
+	m.Topic, m.Payload, m.Props = m.copied(r.b)
 	m.kept = m
 	return m
 }
@@ -315,6 +339,7 @@ type queueRecord struct {
 	expiry  int64
 	endedAt int64
 	limits  QueueLimits
+	options *QueueOptions // of a declared queue; nil otherwise, and in format 1
 }
 
 func (q *queueRecord) append(b []byte) []byte {
@@ -325,7 +350,55 @@ func (q *queueRecord) append(b []byte) []byte {
 	for _, v := range [...]int64{q.expiry, q.endedAt, q.limits.MaxLength, q.limits.MaxBytes, q.limits.TTL} {
 		b = binary.AppendUvarint(b, uint64(v))
 	}
+	if q.options != nil {
+		b = q.options.append(b)
+	}
 	return b
+}
+
+// Flags of the options of a declared queue.
+const (
+	optAutoDelete = 1 << iota
+	optSingleActive
+	optQuorum
+	optDeadLetter
+	optDeadLetterKey
+)
+
+func (o *QueueOptions) append(b []byte) []byte {
+	flags := byte(0)
+	for _, f := range [...]struct {
+		on  bool
+		bit byte
+	}{
+		{o.AutoDelete, optAutoDelete}, {o.SingleActive, optSingleActive}, {o.Quorum, optQuorum},
+		{o.DeadLetter != nil, optDeadLetter}, {o.DeadLetter != nil && o.DeadLetter.HasKey, optDeadLetterKey},
+	} {
+		if f.on {
+			flags |= f.bit
+		}
+	}
+	b = append(b, flags, o.MaxPriority)
+	b = binary.AppendUvarint(b, uint64(o.Expires))
+	b = binary.AppendVarint(b, int64(o.DeliveryLimit))
+	if d := o.DeadLetter; d != nil {
+		b = appendBytes(b, d.Exchange)
+		b = appendBytes(b, d.Key)
+	}
+	return appendBytes(b, o.Arguments)
+}
+
+func (r *reader) queueOptions(limits QueueLimits) *QueueOptions {
+	flags := r.byte()
+	o := &QueueOptions{
+		Durable: true, Limits: limits, MaxPriority: r.byte(), Expires: int64(r.uint()), DeliveryLimit: int32(r.int()),
+		AutoDelete: flags&optAutoDelete != 0, SingleActive: flags&optSingleActive != 0, Quorum: flags&optQuorum != 0,
+	}
+	if flags&optDeadLetter != 0 {
+		o.DeadLetter = &DeadLetter{Exchange: r.string(), Key: r.string(), HasKey: flags&optDeadLetterKey != 0}
+	}
+	o.Arguments = bytes.Clone(r.bytes())
+	return o
 }
 
 func decodeQueueRecord(v []byte) (queueRecord, error) {
@@ -334,6 +407,9 @@ func decodeQueueRecord(v []byte) (queueRecord, error) {
 	q.vhost, q.name, q.user = r.string(), r.string(), r.string()
 	for _, p := range [...]*int64{&q.expiry, &q.endedAt, &q.limits.MaxLength, &q.limits.MaxBytes, &q.limits.TTL} {
 		*p = int64(r.uint())
+	}
+	if len(r.b) > 0 {
+		q.options = r.queueOptions(q.limits)
 	}
 	return q, r.err
 }

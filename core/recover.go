@@ -159,7 +159,11 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 	q.far, q.disk = noFar, new(onDisk)
 	q.limit(rec.limits.shared())
 	if q.kind == KindNamed {
-		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, q.name, ExactlyOnce)
+		o := rec.options
+		if o == nil {
+			o = &QueueOptions{Durable: true, Limits: rec.limits}
+		}
+		vh.setNamed(q, *o)
 	}
 	r.queues[q.id] = q
 	return nil
@@ -394,6 +398,15 @@ func (r *recovery) finish() {
 			// Its members were all of clean sessions.
 			delete(q.vh.queues, q.name)
 			q.destroy(r.t)
+		}
+		if q.named != nil {
+			q.named.used = r.t.Now
+			q.armDisuse(r.t)
+			if q.count > 0 { // what has expired meanwhile is found when the head is read
+				q.mu.Lock()
+				q.armExpiryLocked(r.t, r.t.Now)
+				q.mu.Unlock()
+			}
 		}
 		s := q.session
 		if s == nil || s.away.expiry == 0 {

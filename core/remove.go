@@ -93,12 +93,7 @@ func (vh *VHost) DeleteQueue(ctx context.Context, name string) error {
 		}
 		return fmt.Errorf("queue %q: %w", name, ErrNotFound)
 	}
-	delete(vh.queues, name)
-	for _, b := range vh.bound[q] {
-		vh.exchanges[b.exchange].unbind(q, b.syntax, b.key)
-	}
-	delete(vh.bound, q)
-	vh.exchanges[defaultExchange].unbind(q, SyntaxAMQP, name)
+	vh.forgetLocked(q)
 	vh.mu.Unlock()
 	return vh.bus.durably(ctx, q.id, q.destroy)
 }

@@ -100,7 +100,7 @@ func (s *Session) Replay(t *Turn) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.queue.direct.Load() == nil {
+	if s.direct.Load() == nil {
 		return
 	}
 	l.paused = false
@@ -214,7 +214,7 @@ func (s *Session) step(t *Turn, r *replay) stepResult {
 func (s *Session) sendRetained(t *Turn, m *Message, qos QoS) bool {
 	q := &s.queue
 	if qos == AtMostOnce {
-		ds := q.direct.Load()
+		ds := s.direct.Load()
 		return ds != nil && ds.sink.Deliver(t, Delivery{Msg: m, Retain: true}) != Refused
 	}
 	q.mu.Lock()

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -21,6 +22,7 @@ type Principal struct {
 
 type question struct {
 	action   Action
+	resource Resource
 	syntax   Syntax
 	exchange string
 	address  string
@@ -57,7 +59,7 @@ func (b *Bus) may(p *Principal, r Right) permission {
 	if p.epoch != b.rightsEpoch.Load() {
 		return unknown
 	}
-	ok, known := p.answers[question{r.Action, r.Syntax, r.Exchange, string(r.Address)}]
+	ok, known := p.answers[question{r.Action, r.Resource, r.Syntax, r.Exchange, string(r.Address)}]
 	switch {
 	case !known:
 		return unknown
@@ -65,6 +67,19 @@ func (b *Bus) may(p *Principal, r Right) permission {
 		return allowed
 	}
 	return denied
+}
+
+// Allowed says whether who may do this. A Wait means that the authorizer must be
+// asked first: ask again when it is over.
+func (b *Bus) Allowed(who *Principal, r Right) (ok bool, w Wait) {
+	switch b.may(who, r) {
+	case allowed:
+		return true, nil
+	case denied:
+		return false, nil
+	}
+	r.Address = bytes.Clone(r.Address)
+	return false, b.askAll([]*Principal{who}, r)
 }
 
 // ask asks the authorizer and remembers the answer. It may block.
@@ -86,7 +101,7 @@ func (b *Bus) ask(ctx context.Context, p *Principal, r Right) {
 	if p.answers == nil {
 		p.answers = make(map[question]bool)
 	}
-	p.answers[question{r.Action, r.Syntax, r.Exchange, string(r.Address)}] = ok
+	p.answers[question{r.Action, r.Resource, r.Syntax, r.Exchange, string(r.Address)}] = ok
 }
 
 // askAll returns a Wait that asks about several principals.

@@ -539,7 +539,7 @@ func TestNoRulesCostNothing(t *testing.T) {
 			sub, pub := x.connect("sub"), x.connect("pub")
 			sub.subscribe("a/#", AtMostOnce)
 			var silent silentSink
-			sub.s.queue.direct.Store(&directSink{&silent})
+			sub.s.direct.Store(&directSink{&silent})
 			topic, payload := []byte("a/x"), []byte("x")
 			turn := x.NewTurn() // one for all: under -race a pool drops things by chance
 			defer turn.End()

@@ -9,6 +9,7 @@ const (
 	entryReady    entryState = iota // waits for a consumer
 	entrySent                       // lent to a consumer
 	entryReceived                   // QoS 2 after PUBREC: never requeued, expired or dropped
+	entryDying                      // on its way to being dead-lettered: nobody can have it
 	entryLeaving                    // on its way to another queue: in place until that is on disk
 	entryGone                       // settled; a hole until the ring moves on
 )
@@ -44,6 +45,9 @@ type entry struct {
 	state   entryState
 	flags   uint8
 	qos     QoS
+	// failures counts deliveries that failed, as far as it goes; it is forgotten
+	// with the memory of the entry.
+	failures uint8
 }
 
 // ring is a deque of entries in the order of their ordinals. Ordinals may have

@@ -26,8 +26,10 @@ type Owner interface {
 // serialises.
 type Session struct {
 	queue Queue
-	clean bool
 	who   atomic.Pointer[Principal]
+
+	// direct is where QoS 0 deliveries go: the connection.
+	direct atomic.Pointer[directSink]
 
 	// guarded by the lock of the registry shard
 	owner    Owner
@@ -39,6 +41,7 @@ type Session struct {
 	subs     subscriptions      // changed under the lock of the registry shard, for those who list them
 	consumer *Consumer
 	limit    int32 // of each consumer
+	clean    bool  // never changed
 	will     *will
 
 	replays atomic.Pointer[replayList] // nil until there is one
@@ -48,7 +51,7 @@ type Session struct {
 type away struct {
 	endedAt int64 // unix milliseconds at which the last owner went
 	expiry  int64 // milliseconds without owner until the session is deleted, 0: never
-	timer   wheel.Timer[*Session]
+	timer   wheel.Timer[timed]
 }
 
 func (s *Session) principal() *Principal { return s.who.Load() }
@@ -185,7 +188,7 @@ func (s *Session) save(t *Turn, endedAt int64) {
 // each queue. span is the number of packet ids that derive from ordinals.
 func (s *Session) Start(t *Turn, sink Sink, limit, span int) {
 	s.limit = int32(limit)
-	s.queue.direct.Store(&directSink{sink})
+	s.direct.Store(&directSink{sink})
 	s.consumer = s.queue.consume(t, sink, ConsumerOptions{
 		Identity: s.principal(), QoS: ExactlyOnce, Limit: s.limit, Span: uint32(span),
 	})
@@ -212,7 +215,7 @@ func (s *Session) Consumer() *Consumer { return s.consumer }
 // in good order, so that its will is forgotten. A clean session is deleted.
 func (s *Session) Close(t *Turn, goodbye bool) {
 	q := &s.queue
-	q.direct.Store(nil)
+	s.direct.Store(nil)
 	s.replayList().stop()
 	for i := range s.subs.list {
 		s.subs.list[i].stop(t)
@@ -272,6 +275,8 @@ func (s *Session) armLocked(now int64) {
 		s.queue.vh.bus.timers.set(&a.timer, max(a.endedAt+a.expiry, now))
 	}
 }
+
+func (s *Session) due(t *Turn) { s.expire(t) }
 
 // expire deletes the session, if no client has come back meanwhile.
 func (s *Session) expire(t *Turn) {

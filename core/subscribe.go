@@ -131,7 +131,7 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 		t.scratch = (&bindingRecord{qos: qos, replay: number}).append(t.scratch[:0])
 		t.promise(q.sh).batch.Set(bindingKey(q.id, topicExchange, SyntaxMQTT, filter), t.scratch)
 	}
-	if ds := q.direct.Load(); ds != nil && from != nil {
+	if ds := s.direct.Load(); ds != nil && from != nil {
 		sub.start(t, s, ds.sink)
 	}
 	if number != 0 {

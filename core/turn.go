@@ -79,6 +79,7 @@ func (t *Turn) Message() *Message {
 	m.Exchange, m.Topic, m.Payload = nil, nil, nil
 	m.Syntax, m.QoS, m.Retain, m.Persistent, m.Owned = 0, 0, false, false, false
 	m.Published, m.Expires, m.kept, m.body, m.Stored = 0, 0, nil, nil, nil
+	m.Props, m.Priority, m.Keys, m.Routed, m.Died = nil, 0, nil, false, false
 	return m
 }
 

@@ -101,7 +101,7 @@ func TestLargeFanOut(t *testing.T) {
 			c := x.connect(fmt.Sprint(i))
 			c.subscribe("a", qos)
 			sinks[i] = &touchSink{most: &most}
-			c.s.queue.direct.Store(&directSink{sinks[i]})
+			c.s.direct.Store(&directSink{sinks[i]})
 			c.s.queue.mu.Lock()
 			c.s.consumer.sink = sinks[i]
 			c.s.queue.mu.Unlock()

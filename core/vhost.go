@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -18,10 +17,11 @@ type VHost struct {
 	retained retainedStore
 	sessions [64]sessionShard
 
-	mu        sync.RWMutex         // guards what follows
-	exchanges map[string]*Exchange // by name
-	queues    map[string]*Queue    // named queues and groups, by name
-	bound     map[*Queue][]binding // of named queues, without that to the default exchange
+	mu        sync.RWMutex            // guards what follows
+	exchanges map[string]*Exchange    // by name
+	queues    map[string]*Queue       // named queues and groups, by name
+	bound     map[*Queue][]binding    // of named queues, without that to the default exchange
+	owned     map[*Principal][]*Queue // exclusive queues
 }
 
 // A binding leads from an exchange to a queue.
@@ -31,7 +31,7 @@ type binding struct {
 }
 
 func newVHost(b *Bus, name string) *VHost {
-	vh := &VHost{bus: b, name: name, queues: make(map[string]*Queue), bound: make(map[*Queue][]binding)}
+	vh := &VHost{bus: b, name: name, queues: make(map[string]*Queue), bound: make(map[*Queue][]binding), owned: make(map[*Principal][]*Queue)}
 	vh.topics = newExchange(vh, topicExchange, Topic)
 	vh.exchanges = map[string]*Exchange{
 		defaultExchange: newExchange(vh, defaultExchange, Direct),
@@ -96,45 +96,6 @@ func (vh *VHost) initQueue(q *Queue, kind QueueKind, name string, durable bool) 
 	q.sh = vh.bus.shardOf([...]string{"s", "q", "g"}[kind], vh.name, name)
 	q.diskless.Store(!durable)
 	q.rights.epoch = vh.bus.rightsEpoch.Load()
-}
-
-// A QueueOptions says how a queue is declared.
-type QueueOptions struct {
-	Durable bool
-	Limits  QueueLimits
-}
-
-// DeclareQueue makes a named queue, or returns the one that is there. It is
-// bound to the default exchange by its name. The caller may tell of it when the
-// turn is committed. Errors: ErrBadAddress, ErrExists if durability differs.
-func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, error) {
-	if name == "" || strings.HasPrefix(name, sharePrefix) || len(name) > 255 {
-		return nil, fmt.Errorf("%w: queue %q", ErrBadAddress, name)
-	}
-	vh.mu.Lock()
-	q := vh.queues[name]
-	if q == nil {
-		q = &Queue{}
-		vh.initQueue(q, KindNamed, name, o.Durable)
-		q.limit(o.Limits.shared())
-		vh.queues[name] = q
-		vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, name, ExactlyOnce)
-	}
-	vh.mu.Unlock()
-	q.mu.Lock()
-	same := q.durable == o.Durable
-	if same {
-		q.limit(o.Limits.shared())
-	}
-	q.mu.Unlock()
-	if !same {
-		return nil, fmt.Errorf("queue %q: %w", name, ErrExists)
-	}
-	if o.Durable {
-		t.scratch = (&queueRecord{kind: KindNamed, vhost: vh.name, name: name, limits: o.Limits}).append(t.scratch[:0])
-		t.promise(q.sh).batch.Set(queueKey(q.id), t.scratch)
-	}
-	return q, nil
 }
 
 // BindQueue binds a declared queue to an exchange. Errors: ErrNotFound,
@@ -211,8 +172,12 @@ func (q *Queue) destroy(t *Turn) {
 	}
 	for _, c := range q.consumers {
 		c.gone = true
+		if told, ok := c.sink.(CancelledSink); ok {
+			t.Do(func(t *Turn) { told.Cancelled(t, c) })
+		}
 	}
 	q.consumers = nil
+	q.named.stop(t)
 	if p == nil {
 		return
 	}

@@ -387,6 +387,11 @@ func (c *Conn) gone(t *core.Turn, cause error) {
 // tick is called when the timer fires.
 func (c *Conn) tick(t *core.Turn) {
 	switch {
+	case c.lingering && !c.out.ended():
+		// The end waits for a commit still: who sees the socket close may take
+		// what it was about for done.
+		c.run.arm(c, c.srv.now()+int64(lingerTime))
+		return
 	case c.lingering:
 		c.gone(t, nil)
 		return

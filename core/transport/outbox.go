@@ -308,6 +308,13 @@ func (o *Outbox) finish(t *core.Turn) {
 	}
 }
 
+// ended says whether finish has been called, or nothing can be said any more.
+func (o *Outbox) ended() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closing || o.dead
+}
+
 // awaited says whether there is something that a peer may wait for which has
 // closed its side: last replies, or commits before the end. If so, the
 // connection is gone as soon as there is no more.

@@ -34,6 +34,8 @@ var errorTable = []errorRow{
 	{core.ErrBadAddress, packet.NotAuthorized, closes, closes},
 	{core.ErrNotFound, packet.BadCredentials, drops, drops},
 	{core.ErrExists, packet.NotAuthorized, drops, drops},
+	{core.ErrInUse, packet.NotAuthorized, drops, drops},
+	{core.ErrNotEmpty, packet.NotAuthorized, drops, drops},
 	{core.ErrQuota, packet.ServerUnavailable, ignores, drops},
 	{core.ErrTooLarge, packet.NotAuthorized, closes, closes},
 	{core.ErrUnavailable, packet.ServerUnavailable, ignores, drops},

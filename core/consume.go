@@ -1,0 +1,121 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Consume takes from a declared queue. Errors: ErrInUse if another consumer wants
+// it alone, or this one does and there are others; ErrNotFound if the queue has
+// gone.
+func (q *Queue) Consume(t *Turn, sink Sink, opt ConsumerOptions) (*Consumer, error) {
+	c := &Consumer{q: q, sink: sink, opt: opt}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := q.named
+	switch {
+	case q.deleted:
+		return nil, fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
+	case n == nil:
+	case n.exclusive != nil, opt.Exclusive && len(q.consumers) > 0, opt.Exclusive && n.opt.SingleActive:
+		return nil, fmt.Errorf("queue %q: %w", q.name, ErrInUse)
+	case opt.Exclusive:
+		n.exclusive = c
+	}
+	q.attachLocked(c)
+	q.deliverLocked(t)
+	return c, nil
+}
+
+// attachLocked puts a consumer behind those of its priority.
+func (q *Queue) attachLocked(c *Consumer) {
+	n := q.named
+	if n == nil {
+		q.consumers = append(q.consumers, c)
+		return
+	}
+	n.consumed = true
+	n.ranked = n.ranked || n.opt.SingleActive || c.opt.Priority != 0
+	at := len(q.consumers)
+	for at > 0 && q.consumers[at-1].opt.Priority < c.opt.Priority {
+		at--
+	}
+	q.consumers = slices.Insert(q.consumers, at, c)
+}
+
+// detachLocked takes a consumer off the list.
+func (q *Queue) detachLocked(t *Turn, c *Consumer) {
+	i := slices.Index(q.consumers, c)
+	if i < 0 {
+		return // stopped before, or one that gets
+	}
+	q.consumers = slices.Delete(q.consumers, i, i+1)
+	n := q.named
+	if n == nil {
+		return
+	}
+	if n.exclusive == c {
+		n.exclusive = nil
+	}
+	if n.active == c {
+		n.active = nil
+	}
+	if len(q.consumers) > 0 {
+		return
+	}
+	n.used = t.Now
+	if n.opt.AutoDelete {
+		t.Do(func(t *Turn) {
+			if _, err := q.vh.Drop(t, q, true, false); err != nil {
+				return // it has a consumer again, or has gone already
+			}
+		})
+	}
+}
+
+// Stop ends deliveries to the consumer. What it has it may still settle; Cancel
+// gives it back.
+func (c *Consumer) Stop(t *Turn) {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.gone || c.stopped {
+		return
+	}
+	c.stopped = true
+	q.detachLocked(t, c)
+	q.deliverLocked(t) // another may be the active one now
+}
+
+// lendByRankLocked finds a consumer for e where some come before others. Those
+// of one priority take turns: who was served goes behind them.
+func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
+	if n := q.named; n.opt.SingleActive {
+		if n.active == nil {
+			n.active = q.consumers[0]
+		}
+		return q.tryLocked(t, n.active, e)
+	}
+	for i, c := range q.consumers {
+		if !q.tryLocked(t, c, e) {
+			continue
+		}
+		last := i
+		for last+1 < len(q.consumers) && q.consumers[last+1].opt.Priority == c.opt.Priority {
+			last++
+		}
+		copy(q.consumers[i:last], q.consumers[i+1:last+1])
+		q.consumers[last] = c
+		return true
+	}
+	return false
+}
+
+func (q *Queue) tryLocked(t *Turn, c *Consumer, e *entry) bool {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) ||
+		e.state != entryReceived && q.permitsLocked(t, c, e) != allowed || !c.offerLocked(t, e.msg, e) {
+		return false
+	}
+	q.tookLocked(t, e)
+	return true
+}

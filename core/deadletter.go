@@ -1,0 +1,145 @@
+package core
+
+import "context"
+
+// Death says why a message was dead-lettered.
+type Death uint8
+
+const (
+	DiedRejected      Death = iota // by a consumer
+	DiedExpired                    // its time was over
+	DiedMaxLength                  // the queue was full
+	DiedDeliveryLimit              // it has failed too often
+)
+
+func (d Death) String() string {
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[d]
+}
+
+// dying is an entry that is to be dead-lettered.
+type dying struct {
+	ord uint64
+	why Death
+}
+
+// dieLocked takes a live entry that nobody has out of head: it is dead-lettered
+// if the queue says where to, and dropped otherwise.
+func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
+	switch why {
+	case DiedExpired:
+		t.dropped(q, DropExpired, e.qos, int(e.size))
+	case DiedMaxLength:
+		t.dropped(q, DropOverflow, e.qos, int(e.size))
+	}
+	n := q.named
+	if n == nil || n.deadLetter == nil || e.msg == nil {
+		q.removeLocked(t, e)
+		return
+	}
+	// It stays where it is, out of everybody's reach, until it is where it goes,
+	// so that a crash cannot take it from both.
+	e.state, e.cons = entryDying, nil
+	q.unsettled++
+	n.limbo++
+	if q.cursor == e.ord {
+		q.cursor++ // or it would be passed by again and again
+	}
+	if n.dying = append(n.dying, dying{e.ord, why}); len(n.dying) == 1 {
+		t.Do(q.bury)
+	}
+}
+
+// failedLocked counts a failed delivery. It says whether that was one too many;
+// then the entry, which nobody has any more, is on its way out.
+func (q *Queue) failedLocked(t *Turn, e *entry) bool {
+	if e.failures < 255 {
+		e.failures++
+	}
+	n := q.named
+	if n == nil || n.opt.DeliveryLimit == 0 || int32(e.failures) <= max(n.opt.DeliveryLimit, 0) {
+		return false
+	}
+	q.dieLocked(t, e, DiedDeliveryLimit)
+	return true
+}
+
+// bury publishes what is dying, and takes it out of the queue in the same batch.
+func (q *Queue) bury(t *Turn) {
+	q.mu.Lock()
+	list := q.named.dying
+	q.named.dying = nil
+	q.mu.Unlock()
+	p := q.vh.NewInternalPublisher()
+	for i, d := range list {
+		q.mu.Lock()
+		e := q.head.find(d.ord)
+		if e == nil || e.state != entryDying { // purged, or deleted with the queue
+			q.mu.Unlock()
+			continue
+		}
+		m, dl := q.deadLetterLocked(t, e.msg, d.why)
+		q.mu.Unlock()
+		if m != nil {
+			if wait := q.publishDead(t, p, m, dl); wait != nil {
+				q.buryLater(list[i:], wait)
+				return
+			}
+		}
+		q.mu.Lock()
+		if e := q.head.find(d.ord); e != nil && e.state == entryDying {
+			q.unsettled--
+			q.named.limbo--
+			q.leaveLocked(t, e)
+		}
+		q.mu.Unlock()
+	}
+}
+
+// buryLater goes on when the rights of those who get the messages are known.
+func (q *Queue) buryLater(list []dying, wait Wait) {
+	b := q.vh.bus
+	b.spawn(func(ctx context.Context) {
+		wait(ctx)
+		if ctx.Err() != nil {
+			return // what is on disk comes back after the restart
+		}
+		q.mu.Lock()
+		q.named.dying = append(list, q.named.dying...)
+		q.mu.Unlock()
+		t := b.NewTurn()
+		q.bury(t)
+		t.End()
+	})
+}
+
+// publishDead publishes a dead letter. One that nothing is bound for, or that a
+// full queue refuses, is dropped, as RabbitMQ does.
+func (q *Queue) publishDead(t *Turn, p *Publisher, m *Message, dl *DeadLetter) Wait {
+	x := q.vh.Exchange(dl.Exchange)
+	if x == nil {
+		return nil
+	}
+	m.Exchange = x
+	wait, err := p.Publish(t, m)
+	if err != nil && m.Stored != nil {
+		m.Stored.abortUnused(t)
+	}
+	return wait
+}
+
+// deadLetterLocked makes the message that goes to the dead letter exchange, nil
+// if it goes in a circle.
+func (q *Queue) deadLetterLocked(t *Turn, m *Message, why Death) (*Message, *DeadLetter) {
+	dl := q.named.deadLetter
+	if dl == nil {
+		return nil, nil
+	}
+	dead := &Message{
+		Topic: m.Topic, Payload: m.Payload, Syntax: m.Syntax, QoS: m.QoS, Persistent: m.Persistent, Owned: true,
+		Props: m.Props, Priority: m.Priority, Died: true,
+	}
+	if dl.HasKey {
+		dead.Topic, dead.Syntax = []byte(dl.Key), SyntaxAMQP
+	}
+	return dead, dl
+}

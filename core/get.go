@@ -1,0 +1,54 @@
+package core
+
+import "context"
+
+// Getter returns a consumer that is served only when it asks, by Get.
+func (q *Queue) Getter(sink Sink, opt ConsumerOptions) *Consumer {
+	return &Consumer{q: q, sink: sink, opt: opt, stopped: true}
+}
+
+// Get offers the next message to the sink of a getter, which must take it: got
+// says that there was one. A Wait means that it must be read from disk first.
+func (c *Consumer) Get(t *Turn) (got bool, w Wait) {
+	q := c.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return false, nil
+	}
+	if q.named != nil {
+		q.named.used = t.Now
+	}
+	for {
+		e := q.nextLocked(t)
+		switch {
+		case e == nil && q.far.loading:
+			return false, q.far.wait()
+		case e == nil || e.flags&flagPending != 0:
+			return false, nil
+		case q.expiredLocked(t, e):
+			q.dieLocked(t, e, DiedExpired)
+			continue
+		}
+		if !c.offerLocked(t, e.msg, e) {
+			return false, nil
+		}
+		q.tookLocked(t, e)
+		q.expireLocked(t)
+		return true, nil
+	}
+}
+
+// wait returns a Wait for what is being read from the gap.
+func (f *far) wait() Wait {
+	if f.loaded == nil {
+		f.loaded = make(chan struct{})
+	}
+	loaded := f.loaded
+	return func(ctx context.Context) {
+		select {
+		case <-loaded:
+		case <-ctx.Done():
+		}
+	}
+}
