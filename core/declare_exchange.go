@@ -82,3 +82,13 @@ func (vh *VHost) Unbind(t *Turn, b BindingSpec) error {
 	}
 	return nil
 }
+
+// ParseExchangeType finds an exchange type by the name it has in AMQP.
+func ParseExchangeType(name string) (ExchangeType, bool) {
+	for t := Direct; t <= Topic; t++ {
+		if t.String() == name {
+			return t, true
+		}
+	}
+	return 0, false
+}
