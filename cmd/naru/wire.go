@@ -96,13 +96,13 @@ func (n *node) start(ctx context.Context) (err error) {
 		return err
 	}
 	if n.mqtt != nil {
-		for _, a := range n.mqtt.Addrs() {
-			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a))
+		for i, a := range n.mqtt.Addrs() {
+			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a, n.cfg.MQTT.Listeners[i].ProxyProtocol))
 		}
 	}
 	if n.ws != nil {
-		for _, a := range n.ws.Addrs() {
-			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a))
+		for i, a := range n.ws.Addrs() {
+			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a, n.cfg.WS.Listeners[i].ProxyProtocol))
 		}
 	}
 	n.serving.Store(true)
@@ -255,13 +255,19 @@ func (n *node) promise() string {
 	return "on disk (fsync)"
 }
 
-// openTo says who can use a listener.
-func (n *node) openTo(a net.Addr) string {
-	where := "every address that reaches it"
-	if a.Network() == "unix" {
-		where = "this machine only"
+// openTo says who can use a listener. Those behind a proxy may be anywhere.
+func (n *node) openTo(a net.Addr, proxy bool) string {
+	local := a.Network() == "unix"
+	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+		local = ap.Addr().IsLoopback()
 	}
-	if ap, err := netip.ParseAddrPort(a.String()); err == nil && ap.Addr().IsLoopback() {
+	where := "every address that reaches it"
+	switch {
+	case local && proxy:
+		where = "the clients of a proxy on this machine, wherever they are"
+	case proxy:
+		where = "the clients of every proxy that reaches it"
+	case local:
 		where = "this machine only"
 	}
 	return where + "; " + n.auth.Summary()
