@@ -264,7 +264,7 @@ func (o *benchOptions) startSelf(dir string, overs []bench.Over) (bench.Target, 
 		}
 	}
 	argv := []string{
-		self, "serve", "--set", "data_dir=" + data, "--set", "log.level=warn", "--set", "metrics.enabled=false",
+		self, "serve", "--set", "data_dir=" + data, "--set", "log.level=warn", "--set", "metrics.enabled=false", "--set", "amqp.enabled=false",
 		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners=[" + mqtt + "]",
 		"--set", fmt.Sprint("ws.enabled=", ws != ""), "--set", "ws.listeners=[" + ws + "]",
 	}

@@ -72,7 +72,7 @@ func TestListenerVHost(t *testing.T) {
 // node may connect.
 func TestReloadOrigins(t *testing.T) {
 	src := source{set: []string{
-		"store.engine=memory", "operator.enabled=false", "metrics.enabled=false", "mqtt.listeners.0.address=127.0.0.1:0",
+		"store.engine=memory", "operator.enabled=false", "metrics.enabled=false", "amqp.enabled=false", "mqtt.listeners.0.address=127.0.0.1:0",
 		"ws.listeners.0.address=127.0.0.1:0",
 	}}
 	cfg, report, err := src.load()

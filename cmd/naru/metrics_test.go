@@ -45,7 +45,7 @@ func TestFsyncSeconds(t *testing.T) {
 	began := time.Now()
 	src := source{set: []string{
 		"data_dir=" + t.TempDir(), "bus.min_free_disk=0", "operator.enabled=false", "metrics.address=127.0.0.1:0",
-		"mqtt.listeners.0.address=127.0.0.1:0", "mqtt.sys_interval=0", "ws.enabled=false",
+		"mqtt.listeners.0.address=127.0.0.1:0", "mqtt.sys_interval=0", "ws.enabled=false", "amqp.enabled=false",
 	}}
 	cfg, _, err := src.load()
 	if err != nil {

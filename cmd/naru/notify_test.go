@@ -63,7 +63,7 @@ func (m *manager) next(life bool) string {
 func TestNotify(t *testing.T) {
 	m := newManager(t, 20*time.Millisecond)
 	src := source{set: []string{
-		"store.engine=memory", "mqtt.listeners.0.address=127.0.0.1:0", "ws.enabled=false", "metrics.enabled=false",
+		"store.engine=memory", "mqtt.listeners.0.address=127.0.0.1:0", "ws.enabled=false", "metrics.enabled=false", "amqp.enabled=false",
 	}}
 	cfg, report, err := src.load()
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 func startConfig(b *testing.B, dir string) *config.Config {
 	b.Helper()
 	src := source{set: []string{
-		"data_dir=" + dir, "bus.min_free_disk=0", "operator.enabled=false", "metrics.enabled=false",
+		"data_dir=" + dir, "bus.min_free_disk=0", "operator.enabled=false", "metrics.enabled=false", "amqp.enabled=false",
 		"mqtt.listeners.0.address=127.0.0.1:0", "mqtt.sys_interval=0", "ws.enabled=false",
 	}}
 	cfg, _, err := src.load()

@@ -23,6 +23,7 @@ import (
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
 	"github.com/narumq/naru/plugins/prometheus"
+	"github.com/narumq/naru/protocols/amqp"
 	"github.com/narumq/naru/protocols/mqtt"
 	"github.com/narumq/naru/protocols/ws"
 )
@@ -40,6 +41,7 @@ type node struct {
 	srv  *transport.Server
 	auth *authfile.Auth
 	mqtt *mqtt.Adapter
+	amqp *amqp.Adapter
 	ws   *ws.Adapter
 	host *host.Host
 
@@ -80,6 +82,10 @@ func (n *node) start(ctx context.Context) (err error) {
 		n.mqtt = mqtt.New(n.bus, n.srv, n.cfg.MQTT, version, n.log)
 		plugins = append(plugins, n.mqtt)
 	}
+	if n.cfg.AMQP.Enabled {
+		n.amqp = amqp.New(n.bus, n.srv, n.cfg.AMQP, version, n.log)
+		plugins = append(plugins, n.amqp)
+	}
 	if n.cfg.WS.Enabled {
 		n.ws = ws.New(n.srv, n.cfg.WS, n.overWebSocket(), n.log)
 		plugins = append(plugins, n.ws)
@@ -100,6 +106,11 @@ func (n *node) start(ctx context.Context) (err error) {
 			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a, n.cfg.MQTT.Listeners[i].ProxyProtocol))
 		}
 	}
+	if n.amqp != nil {
+		for i, a := range n.amqp.Addrs() {
+			n.log.Info("listening", "protocol", "amqp", "address", a.String(), "open_to", n.openTo(a, n.cfg.AMQP.Listeners[i].ProxyProtocol))
+		}
+	}
 	if n.ws != nil {
 		for i, a := range n.ws.Addrs() {
 			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a, n.cfg.WS.Listeners[i].ProxyProtocol))
@@ -118,6 +129,14 @@ func (n *node) overWebSocket() []ws.Protocol {
 			Names: []string{"mqtt", "mqttv3.1"},
 			Handler: func(l ws.Listener) func(*transport.Conn) transport.Handler {
 				return n.mqtt.Handler(mqtt.Listener{ListenConfig: l.ListenConfig, VHost: l.VHost})
+			},
+		})
+	}
+	if n.amqp != nil {
+		carried = append(carried, ws.Protocol{
+			Names: []string{"amqp"},
+			Handler: func(l ws.Listener) func(*transport.Conn) transport.Handler {
+				return n.amqp.Handler(amqp.Listener{ListenConfig: l.ListenConfig})
 			},
 		})
 	}

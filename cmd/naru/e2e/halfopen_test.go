@@ -66,6 +66,7 @@ data_dir: %s/data
 bus: {min_free_disk: 0}
 transport: {auth_timeout: %v}
 metrics: {enabled: true, address: %q}
+amqp: {enabled: false}
 mqtt: {listeners: [{address: %q}, {address: %q, tls: %s}]}
 ws: {listeners: [{address: %q}, {address: %q, tls: %s}]}
 `, dir, timeout, addr(other[0]), c.plain, c.tls, files, c.ws, c.wss, files)

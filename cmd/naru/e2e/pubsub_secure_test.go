@@ -90,6 +90,7 @@ func secureNaru(t *testing.T, a *authority) (b *Broker, mqtts, wss, mutual, sock
 data_dir: %s/data
 bus: {min_free_disk: 0}
 metrics: {address: "127.0.0.1:0"}
+amqp: {enabled: false}
 ws:
   listeners:
   - {address: "127.0.0.1:%d"}

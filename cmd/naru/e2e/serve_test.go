@@ -142,7 +142,7 @@ func TestServeTwice(t *testing.T) {
 	binary := naruBinary(t)
 	b := serveNaru(t, binary)
 	var stderr bytes.Buffer
-	second := naruCommand(binary, b.dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0"})
+	second := naruCommand(binary, b.dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false"})
 	second.Stderr = &stderr
 	var exit *exec.ExitError
 	if err := second.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
@@ -163,7 +163,7 @@ func TestServeMetricsTaken(t *testing.T) {
 	defer l.Close()
 	taken := l.Addr().String()
 	p := runNaru(t, naruBinary(t), t.TempDir(), "serve", "--set", "metrics.address="+taken,
-		"--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "ws.listeners.0.address=127.0.0.1:0")
+		"--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "ws.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false")
 	last := p.err[strings.LastIndexByte(strings.TrimSpace(p.err), '\n')+1:]
 	for _, want := range []string{"metrics", taken, "address already in use", "metrics.address", "metrics.enabled=false"} {
 		if p.code != 1 || !strings.Contains(last, want) {
