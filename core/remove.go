@@ -95,7 +95,7 @@ func (vh *VHost) DeleteQueue(ctx context.Context, name string) error {
 	}
 	vh.forgetLocked(q)
 	vh.mu.Unlock()
-	return vh.bus.durably(ctx, q.id, q.destroy)
+	return vh.bus.durably(ctx, q.id, q.destroyAll)
 }
 
 func (q *Queue) isDeleted() bool {
