@@ -177,7 +177,7 @@ func (vh *VHost) Drop(t *Turn, q *Queue, ifUnused, ifEmpty bool) (ready int64, e
 	case ifEmpty && ready > 0:
 		return 0, fmt.Errorf("queue %q: %w", q.name, ErrNotEmpty)
 	}
-	vh.forgetLocked(q)
+	vh.forgetLocked(t, q)
 	q.destroyAll(t)
 	return ready, nil
 }
@@ -197,12 +197,9 @@ func (q *Queue) destroyAll(t *Turn) {
 }
 
 // forgetLocked has nothing find the queue any more. The caller holds vh.mu.
-func (vh *VHost) forgetLocked(q *Queue) {
+func (vh *VHost) forgetLocked(t *Turn, q *Queue) {
 	delete(vh.queues, q.name)
-	for _, b := range vh.bound[q] {
-		vh.exchanges[b.exchange].unbind(q, b.syntax, b.key)
-	}
-	delete(vh.bound, q)
+	vh.unbindQueueLocked(t, q)
 	vh.exchanges[defaultExchange].unbind(q, SyntaxAMQP, q.name)
 	if owner := q.named.opt.Owner; owner != nil {
 		vh.owned[owner] = slices.DeleteFunc(vh.owned[owner], func(o *Queue) bool { return o == q })
