@@ -17,78 +17,88 @@ type ExchangeOptions struct {
 	Arguments []byte
 }
 
-// A BindingSpec leads from an exchange to a queue or to another exchange.
-type BindingSpec struct {
-	Source    *Exchange
-	Queue     *Queue    // the destination,
-	Exchange  *Exchange // or this
-	Key       string
-	Syntax    Syntax
-	Arguments []byte // part of what the binding is, beside both ends and key; nil: none
-}
-
-// Options returns how the exchange was declared.
-func (x *Exchange) Options() ExchangeOptions { return x.opt }
-
-// Predeclared says whether the exchange is there from the start, and stays.
-func (x *Exchange) Predeclared() bool {
-	return x.name == defaultExchange || strings.HasPrefix(x.name, "amq.")
-}
-
 // DeclareExchange makes an exchange, or returns the one that is there as it is.
-// The caller may tell of it when the turn is committed. Errors: ErrBadAddress.
+// The caller may tell of it when the turn is committed. Errors: ErrBadAddress,
+// ErrNotAuthorized for a new one with a reserved name.
 func (vh *VHost) DeclareExchange(t *Turn, name string, o ExchangeOptions) (x *Exchange, created bool, err error) {
-	if name == "" || len(name) > 255 {
-		return nil, false, fmt.Errorf("%w: exchange %q", ErrBadAddress, name)
-	}
 	vh.mu.Lock()
 	defer vh.mu.Unlock()
 	if x = vh.exchanges[name]; x != nil {
+		if x.opt.Durable && !x.Predeclared() {
+			t.promise(vh.bus.shards[0]) // whoever made it may not have been told yet
+		}
 		return x, false, nil
 	}
-	x = newExchange(vh, name, o.Type)
-	x.opt = o
-	vh.exchanges[name] = x
+	switch {
+	case len(name) > 255 || strings.IndexByte(name, 0) >= 0:
+		return nil, false, fmt.Errorf("%w: exchange %q", ErrBadAddress, name)
+	case strings.HasPrefix(name, reservedPrefix):
+		return nil, false, fmt.Errorf("exchange %q: the prefix %q is reserved: %w", name, reservedPrefix, ErrNotAuthorized)
+	}
+	o.Arguments = slices.Clone(o.Arguments)
+	x = newExchange(vh, name, o)
+	x.id = vh.bus.newID()
+	if err := x.readArguments(); err != nil {
+		return nil, false, err
+	}
+	vh.registerLocked(x)
+	if o.Durable {
+		ch := change{t: t}
+		ch.saveExchange(x)
+		ch.commit()
+	}
 	return x, true, nil
 }
 
-// DeleteExchange removes an exchange with its bindings. Errors: ErrInUse,
-// ErrNotFound if it has gone already.
+// registerLocked has an exchange be found by its name, and by routes that lead
+// to it as an alternate.
+func (vh *VHost) registerLocked(x *Exchange) {
+	vh.exchanges[x.name] = x
+	vh.named.Add(1)
+}
+
+// DeleteExchange removes an exchange with its bindings. The caller may tell of it
+// when the turn is committed. Errors: ErrInUse if it has bindings and is to go
+// only without, ErrNotFound if it has gone already, ErrNotAuthorized for one that
+// stays.
 func (vh *VHost) DeleteExchange(t *Turn, x *Exchange, ifUnused bool) error {
 	vh.mu.Lock()
 	defer vh.mu.Unlock()
-	if vh.exchanges[x.name] != x {
+	switch {
+	case vh.exchanges[x.name] != x:
 		return fmt.Errorf("exchange %q: %w", x.name, ErrNotFound)
+	case x.Predeclared():
+		return fmt.Errorf("exchange %q is there to stay: %w", x.name, ErrNotAuthorized)
+	case ifUnused && len(x.out.list) > 0:
+		return fmt.Errorf("exchange %q: %w", x.name, ErrInUse)
 	}
+	ch := change{t: t}
+	vh.removeLocked(&ch, x)
+	ch.commit()
+	return nil
+}
+
+// unusedLocked removes an exchange that was to go with its last binding, if that
+// has gone just now.
+func (vh *VHost) unusedLocked(ch *change, x *Exchange) {
+	if x.opt.AutoDelete && len(x.out.list) == 0 && vh.exchanges[x.name] == x {
+		vh.removeLocked(ch, x)
+	}
+}
+
+// removeLocked removes an exchange, and those that go with it.
+func (vh *VHost) removeLocked(ch *change, x *Exchange) {
 	delete(vh.exchanges, x.name)
-	return nil
-}
-
-// Bind adds a binding; one that is there already stays as it is. Errors:
-// ErrNotFound if either end has gone, ErrBadAddress.
-func (vh *VHost) Bind(t *Turn, b BindingSpec) error {
-	return vh.BindQueue(t, b.Queue, b.Source.name, b.Key, b.Syntax)
-}
-
-// Unbind removes a binding, if it is there.
-func (vh *VHost) Unbind(t *Turn, b BindingSpec) error {
-	vh.mu.Lock()
-	defer vh.mu.Unlock()
-	d := binding{b.Source.name, b.Key, b.Syntax}
-	if i := slices.Index(vh.bound[b.Queue], d); i >= 0 {
-		b.Source.unbind(b.Queue, b.Syntax, b.Key)
-		vh.bound[b.Queue] = slices.Delete(vh.bound[b.Queue], i, i+1)
-		t.promise(b.Queue.sh).batch.Delete(bindingKey(b.Queue.id, b.Source.name, b.Syntax, b.Key))
+	vh.named.Add(1)
+	ch.forgetExchange(x)
+	for _, b := range slices.Clone(x.out.list) {
+		vh.unbindLocked(&b)
+		ch.forget(&b)
 	}
-	return nil
-}
-
-// ParseExchangeType finds an exchange type by the name it has in AMQP.
-func ParseExchangeType(name string) (ExchangeType, bool) {
-	for t := Direct; t <= Topic; t++ {
-		if t.String() == name {
-			return t, true
+	for _, b := range slices.Clone(x.in.list) {
+		if vh.unbindLocked(&b) { // not if it has led from x to x
+			ch.forget(&b)
+			vh.unusedLocked(ch, b.from)
 		}
 	}
-	return 0, false
 }

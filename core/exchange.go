@@ -3,8 +3,8 @@ package core
 import (
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/narumq/naru/core/internal/topic"
 )
@@ -20,11 +20,34 @@ const (
 	// Topic delivers where the binding is a pattern that matches: of MQTT over
 	// levels, or of AMQP over words, each in its own syntax.
 	Topic
+	// Headers delivers where the arguments of the binding match the headers of
+	// the message.
+	Headers
+	// ConsistentHash delivers to one binding, always the same one for a key or
+	// header; the key of a binding is its weight.
+	ConsistentHash
+	// Random delivers to one binding at random.
+	Random
 )
 
-func (t ExchangeType) String() string {
-	return [...]string{"direct", "fanout", "topic"}[t]
+var exchangeTypes = [...]string{"direct", "fanout", "topic", "headers", "x-consistent-hash", "x-random"}
+
+// String returns the name that AMQP has for the type.
+func (t ExchangeType) String() string { return exchangeTypes[t] }
+
+// ParseExchangeType returns the type of this name.
+func ParseExchangeType(name string) (ExchangeType, bool) {
+	for i, n := range exchangeTypes {
+		if n == name {
+			return ExchangeType(i), true
+		}
+	}
+	return 0, false
 }
+
+// chooses says whether the way through an exchange of this type depends on more
+// of the message than its address.
+func (t ExchangeType) chooses() bool { return t >= Headers }
 
 // The exchanges every vhost has from the start, as AMQP has them.
 const (
@@ -32,251 +55,170 @@ const (
 	directExchange  = "amq.direct"
 	fanoutExchange  = "amq.fanout"
 	topicExchange   = "amq.topic"
+	headersExchange = "amq.headers"
+	matchExchange   = "amq.match"
+	traceExchange   = "amq.rabbitmq.trace"
 )
 
-// An Exchange holds bindings from keys or patterns to queues.
+// An Exchange holds bindings from keys or patterns to queues and to other
+// exchanges.
 type Exchange struct {
 	vh   *VHost
 	name string
 	typ  ExchangeType
 	opt  ExchangeOptions // never changed
+	id   uint64          // of a declared one: not that of another by the same name
+	hash hashOn          // never changed
 	gens generations
 
-	mu     sync.RWMutex // guards what follows; writers bump gens under it
-	mqtt   *topic.Trie[leaf]
-	amqp   *topic.Trie[leaf]
-	exact  map[string]*leaf // Direct
-	all    leaf             // Fanout
-	routes routeCache       // has its own locks
+	mu      sync.RWMutex // guards what follows; writers bump gens under it
+	queues  table[leaf]
+	exits   *table[exits] // nil: there are none
+	leaving int           // bindings in exits
+	choices []choice      // of types that choose
+	routes  routeCache    // has its own locks
+
+	// guarded by vh.mu
+	out  bindingSet // to declared queues and to exchanges
+	in   bindingSet // from exchanges
+	used bool       // there has been a binding from it
 }
 
-// A leaf holds the queues bound by one key or pattern.
-type leaf struct {
-	subs  []sub
-	index map[*Queue]int // position in subs, from indexFrom on
-}
-
-type sub struct {
-	q   *Queue
-	qos QoS
-}
-
-const indexFrom = 16
-
-func newExchange(vh *VHost, name string, typ ExchangeType) *Exchange {
-	x := &Exchange{vh: vh, name: name, typ: typ, opt: ExchangeOptions{Type: typ, Durable: true}}
-	switch typ {
-	case Topic:
-		x.mqtt, x.amqp = topic.New[leaf](topic.MQTT), topic.New[leaf](topic.AMQP)
-	case Direct:
-		x.exact = make(map[string]*leaf)
-	}
+func newExchange(vh *VHost, name string, o ExchangeOptions) *Exchange {
+	x := &Exchange{vh: vh, name: name, typ: o.Type, opt: o}
+	busy := o.Type == Topic && name == topicExchange || o.Type == Direct && (name == defaultExchange || name == directExchange)
+	x.gens.init(busy)
+	x.routes.init(busy)
+	x.queues = newTable[leaf](o.Type)
 	return x
 }
 
 // Name returns the exchange's name; the default exchange has the empty one.
 func (x *Exchange) Name() string { return x.name }
 
-func (l *leaf) find(q *Queue) int {
-	if l.index != nil {
-		if i, ok := l.index[q]; ok {
-			return i
-		}
-		return -1
-	}
-	for i := range l.subs {
-		if l.subs[i].q == q {
-			return i
-		}
-	}
-	return -1
+// Options returns how the exchange was declared.
+func (x *Exchange) Options() ExchangeOptions { return x.opt }
+
+// Predeclared says whether the exchange is there from the start, and stays.
+func (x *Exchange) Predeclared() bool {
+	return x.name == defaultExchange || strings.HasPrefix(x.name, reservedPrefix)
 }
 
-// set adds or changes the binding of q.
-func (l *leaf) set(q *Queue, qos QoS) (added bool) {
-	if i := l.find(q); i >= 0 {
-		l.subs[i].qos = qos
-		return false
-	}
-	l.subs = append(l.subs, sub{q, qos})
-	switch {
-	case l.index != nil:
-		l.index[q] = len(l.subs) - 1
-	case len(l.subs) >= indexFrom:
-		l.index = make(map[*Queue]int, 2*indexFrom)
-		for i := range l.subs {
-			l.index[l.subs[i].q] = i
-		}
-	}
-	return true
-}
+const reservedPrefix = "amq."
 
-func (l *leaf) remove(q *Queue) (removed bool) {
-	i := l.find(q)
-	if i < 0 {
-		return false
-	}
-	last := len(l.subs) - 1
-	l.subs[i] = l.subs[last]
-	l.subs[last] = sub{}
-	l.subs = l.subs[:last]
-	if l.index != nil {
-		delete(l.index, q)
-		if i < last {
-			l.index[l.subs[i].q] = i
-		}
-		if last < indexFrom/2 {
-			l.index = nil
-		}
-	}
-	return true
-}
-
-// bind adds a binding, or changes its QoS. The pattern must be valid.
+// bind adds the subscription of q, or changes its QoS. The pattern must be valid.
 func (x *Exchange) bind(q *Queue, syn Syntax, pattern string, qos QoS) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var l *leaf
-	switch x.typ {
-	case Topic:
-		l = x.trie(syn).Put(pattern)
-	case Direct:
-		if l = x.exact[pattern]; l == nil {
-			l = new(leaf)
-			x.exact[pattern] = l
-		}
-	case Fanout:
-		l = &x.all
-	}
-	if l.set(q, qos) {
+	if x.queues.put(syn, pattern).set(q, qos) {
 		x.vh.bus.bindings.Add(1)
 	}
 	x.gens.bump(x.typ, syn, pattern)
 }
 
-// unbind removes a binding, if it is there.
+// unbind removes a subscription, if it is there.
 func (x *Exchange) unbind(q *Queue, syn Syntax, pattern string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	removed := false
-	switch x.typ {
-	case Topic:
-		if l := x.trie(syn).Get(pattern); l != nil {
-			if removed = l.remove(q); len(l.subs) == 0 {
-				x.trie(syn).Delete(pattern)
-			}
-		}
-	case Direct:
-		if l := x.exact[pattern]; l != nil {
-			if removed = l.remove(q); len(l.subs) == 0 {
-				delete(x.exact, pattern)
-			}
-		}
-	case Fanout:
-		removed = x.all.remove(q)
-	}
-	if removed {
-		x.vh.bus.bindings.Add(-1)
-		x.gens.bump(x.typ, syn, pattern)
-	}
+	x.leaveLocked(q, syn, pattern)
 }
 
-func (x *Exchange) trie(syn Syntax) *topic.Trie[leaf] {
-	if syn == SyntaxAMQP {
-		return x.amqp
+func (x *Exchange) leaveLocked(q *Queue, syn Syntax, pattern string) {
+	l := x.queues.get(syn, pattern)
+	if l == nil || !l.remove(q) {
+		return
 	}
-	return x.mqtt
+	if len(l.subs) == 0 {
+		x.queues.drop(syn, pattern)
+	}
+	x.vh.bus.bindings.Add(-1)
+	x.gens.bump(x.typ, syn, pattern)
+}
+
+// add puts a binding in force. The caller holds vh.mu, and has put it into out.
+func (x *Exchange) add(b *binding, c choice) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.vh.bus.bindings.Add(1)
+	switch {
+	case x.typ.chooses(): // in the order of out.list
+		x.choices = append(x.choices, c)
+		return
+	case b.queue != nil:
+		x.queues.put(b.syntax, b.key).add(b.queue)
+	default:
+		if x.exits == nil {
+			tb := newTable[exits](x.typ)
+			x.exits = &tb
+		}
+		e := x.exits.put(b.syntax, b.key)
+		if *e == nil {
+			*e = make(exits)
+		}
+		(*e)[b.exchange]++
+		x.leaving++
+	}
+	x.gens.bump(x.typ, b.syntax, b.key)
+}
+
+// remove takes a binding, which was at place i of out, out of force. The caller
+// holds vh.mu.
+func (x *Exchange) remove(b *binding, i int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.typ.chooses():
+		x.vh.bus.bindings.Add(-1)
+		last := len(x.choices) - 1
+		x.choices[i] = x.choices[last]
+		x.choices[last] = choice{}
+		x.choices = x.choices[:last]
+		return
+	case b.queue != nil:
+		x.leaveLocked(b.queue, b.syntax, b.key)
+		return
+	}
+	x.vh.bus.bindings.Add(-1)
+	e := x.exits.get(b.syntax, b.key)
+	if (*e)[b.exchange]--; (*e)[b.exchange] == 0 {
+		delete(*e, b.exchange)
+		if len(*e) == 0 {
+			x.exits.drop(b.syntax, b.key)
+		}
+	}
+	if x.leaving--; x.leaving == 0 {
+		x.exits = nil
+	}
+	x.gens.bump(x.typ, b.syntax, b.key)
 }
 
 // validPattern says whether a pattern can be bound to the exchange.
 func (x *Exchange) validPattern(syn Syntax, pattern string) error {
-	if x.typ == Topic && syn == SyntaxMQTT && !topic.ValidMQTTFilter([]byte(pattern)) {
+	switch {
+	case x.typ != Topic:
+	case syn == SyntaxMQTT && !topic.ValidMQTTFilter([]byte(pattern)):
 		return fmt.Errorf("%w: filter %q", ErrBadAddress, pattern)
+	case syn == SyntaxAMQP && multiWords(pattern) > maxMultiWords:
+		return fmt.Errorf("%w: more than %d words # in %q", ErrBadAddress, maxMultiWords, pattern)
 	}
 	return nil
 }
 
-// generations tell cached routes that a binding which may concern them has
-// changed. A route remembers the sum of the four counters its address hashes
-// to: the exact address, its first two levels, its first level, and one for
-// patterns that begin with a wildcard. A change of one subscription thus voids
-// the routes of its own address or branch, and those that share a counter with
-// it by chance. Levels end at '/' and at '.', so that both syntaxes of an
-// address have the same counters.
-type generations struct {
-	exact [256]atomic.Uint64
-	two   [256]atomic.Uint64
-	one   [64]atomic.Uint64
-	all   atomic.Uint64
-}
+// maxMultiWords is how many words of a binding key can stand for any number of
+// words, as in RabbitMQ.
+const maxMultiWords = 2
 
-func (g *generations) bump(typ ExchangeType, syn Syntax, pattern string) {
-	if typ == Fanout {
-		g.all.Add(1)
-		return
+func multiWords(pattern string) int {
+	if strings.Count(pattern, "#") <= maxMultiWords {
+		return 0
 	}
-	h := hashLevels(pattern)
-	if typ == Direct {
-		g.exact[h.whole%256].Add(1)
-		return
-	}
-	single, multi := byte('+'), byte('#')
-	if syn == SyntaxAMQP {
-		single = '*'
-	}
-	// How many levels before the first wildcard are literal?
-	literal, wild, start := 0, false, 0
-	for i := 0; i <= len(pattern); i++ {
-		if i == len(pattern) || pattern[i] == '/' || pattern[i] == '.' {
-			if i-start == 1 && (pattern[start] == single || pattern[start] == multi) {
-				wild = true
-				break
-			}
-			literal++
-			start = i + 1
+	n := 0
+	for w := range strings.SplitSeq(pattern, ".") {
+		if w == "#" {
+			n++
 		}
 	}
-	switch {
-	case !wild:
-		g.exact[h.whole%256].Add(1)
-	case literal >= 2:
-		g.two[h.two%256].Add(1)
-	case literal == 1:
-		g.one[h.one%64].Add(1)
-	default:
-		g.all.Add(1)
-	}
-}
-
-type levelHashes struct{ one, two, whole uint32 }
-
-// hashLevels hashes the first level, the first two, and the whole address.
-func hashLevels[T ~string | ~[]byte](s T) levelHashes {
-	const prime = 16777619
-	h := uint32(2166136261)
-	var l levelHashes
-	level := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '/' || c == '.' {
-			c = '/'
-			level++
-			if level == 1 {
-				l.one = h
-			} else if level == 2 {
-				l.two = h
-			}
-		}
-		h = (h ^ uint32(c)) * prime
-	}
-	l.whole = h
-	if level < 1 {
-		l.one = h
-	}
-	if level < 2 {
-		l.two = h
-	}
-	return l
+	return n
 }
 
 var addressSeed = maphash.MakeSeed()

@@ -28,6 +28,24 @@ func (x *box) bindQueue(q *Queue, exchange, key string, syn Syntax) {
 	})
 }
 
+func (x *box) bind(s BindingSpec) {
+	x.t.Helper()
+	x.turn(func(t *Turn) {
+		if err := x.VHost("/").Bind(t, s); err != nil {
+			x.t.Fatal(err)
+		}
+	})
+}
+
+func (x *box) unbind(s BindingSpec) {
+	x.t.Helper()
+	x.turn(func(t *Turn) {
+		if err := x.VHost("/").Unbind(t, s); err != nil {
+			x.t.Fatal(err)
+		}
+	})
+}
+
 // reach publishes to an exchange and returns which queues get it.
 func (x *box) reach(exchange, key string, queues ...*Queue) []string {
 	x.t.Helper()
@@ -59,7 +77,10 @@ func (x *box) reach(exchange, key string, queues ...*Queue) []string {
 
 func TestPredeclaredExchanges(t *testing.T) {
 	x := newBox(t)
-	for name, typ := range map[string]ExchangeType{"": Direct, "amq.direct": Direct, "amq.fanout": Fanout, "amq.topic": Topic} {
+	for name, typ := range map[string]ExchangeType{
+		"": Direct, "amq.direct": Direct, "amq.fanout": Fanout, "amq.topic": Topic,
+		"amq.headers": Headers, "amq.match": Headers, "amq.rabbitmq.trace": Topic,
+	} {
 		if e := x.VHost("/").Exchange(name); e == nil || e.typ != typ || e.Name() != name {
 			t.Errorf("exchange %q is not there as %v", name, typ)
 		}
@@ -138,9 +159,9 @@ func TestBindingsVoidRoutes(t *testing.T) {
 		publish(1)
 		x.bindQueue(a, exchange, "k", SyntaxAMQP) // once more
 		publish(1)
-		ex.unbind(a, SyntaxAMQP, "k")
+		x.unbind(BindingSpec{Source: ex, Queue: a, Key: "k", Syntax: SyntaxAMQP})
 		publish(0)
-		ex.unbind(a, SyntaxAMQP, "k")
+		x.unbind(BindingSpec{Source: ex, Queue: a, Key: "k", Syntax: SyntaxAMQP})
 		publish(0)
 	}
 }

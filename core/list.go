@@ -83,14 +83,29 @@ type RetainedInfo struct {
 	Published time.Time `json:"published,omitzero"`
 }
 
-// BindingInfo leads from an exchange to a declared queue or a shared
-// subscription. What leads to a session is a subscription.
+// BindingInfo leads from an exchange to a declared queue, a shared subscription
+// or another exchange. What leads to a session is a subscription.
 type BindingInfo struct {
 	VHost    string `json:"vhost"`
 	Exchange string `json:"exchange"` // "" is the default exchange
 	Key      string `json:"key"`
 	Syntax   string `json:"syntax"` // "mqtt" or "amqp"
-	Queue    string `json:"queue"`
+	Queue    string `json:"queue"`  // the destination, whatever kind it is
+	// Destination is "queue" or "exchange".
+	Destination string `json:"destination_type"`
+	Arguments   string `json:"arguments,omitempty"` // as text
+}
+
+// ExchangeInfo is an exchange.
+type ExchangeInfo struct {
+	VHost      string `json:"vhost"`
+	Name       string `json:"name"` // "" is the default exchange
+	Type       string `json:"type"`
+	Durable    bool   `json:"durable"`
+	AutoDelete bool   `json:"auto_delete"`
+	Internal   bool   `json:"internal"`
+	Alternate  string `json:"alternate"`
+	Bindings   int    `json:"bindings"` // from it, as in the list of bindings
 }
 
 func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
@@ -294,26 +309,97 @@ func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
 	}
 }
 
-// Bindings lists what leads to declared queues and shared subscriptions.
+// Bindings lists what leads to declared queues, shared subscriptions and
+// exchanges.
 func (b *Bus) Bindings(vhost string) iter.Seq[BindingInfo] {
 	return func(yield func(BindingInfo) bool) {
+		more := true
 		b.eachNamed(vhost, func(q *Queue) bool {
 			vh := q.vh
+			i := BindingInfo{VHost: vh.name, Queue: q.name, Destination: "queue"}
 			if q.kind == KindGroup {
-				return yield(BindingInfo{vh.name, topicExchange, q.group.pattern, SyntaxMQTT.String(), q.name})
+				i.Exchange, i.Key, i.Syntax = topicExchange, q.group.pattern, SyntaxMQTT.String()
+				more = yield(i)
+				return more
 			}
+			i.Exchange, i.Key, i.Syntax = defaultExchange, q.name, SyntaxAMQP.String()
+			more = yield(i)
+			var bound []binding
 			vh.mu.RLock()
-			bound := slices.Clone(vh.bound[q])
-			vh.mu.RUnlock()
-			if !yield(BindingInfo{vh.name, defaultExchange, q.name, SyntaxAMQP.String(), q.name}) {
-				return false
+			if set := vh.bound[q]; set != nil {
+				bound = slices.Clone(set.list)
 			}
-			for _, d := range bound {
-				if !yield(BindingInfo{vh.name, d.exchange, d.key, d.syntax.String(), q.name}) {
+			vh.mu.RUnlock()
+			for j := 0; more && j < len(bound); j++ {
+				more = yield(bound[j].info())
+			}
+			return more
+		})
+		if !more {
+			return
+		}
+		b.eachExchange(vhost, func(x *Exchange) bool {
+			x.vh.mu.RLock()
+			in := slices.Clone(x.in.list)
+			x.vh.mu.RUnlock()
+			for j := range in {
+				if !yield(in[j].info()) {
 					return false
 				}
 			}
 			return true
+		})
+	}
+}
+
+func (b *binding) info() BindingInfo {
+	i := BindingInfo{
+		VHost: b.from.vh.name, Exchange: b.from.name, Key: b.key, Syntax: b.syntax.String(), Destination: "queue",
+		Arguments: argumentsText(b.arguments),
+	}
+	if b.queue != nil {
+		i.Queue = b.queue.name
+	} else {
+		i.Queue, i.Destination = b.exchange.name, "exchange"
+	}
+	return i
+}
+
+// eachExchange calls f for the exchanges, by their names and with no lock held,
+// until it returns false.
+func (b *Bus) eachExchange(vhost string, f func(*Exchange) bool) {
+	for _, vh := range b.vhostsNamed(vhost) {
+		vh.mu.RLock()
+		xs := slices.Collect(maps.Values(vh.exchanges))
+		vh.mu.RUnlock()
+		slices.SortFunc(xs, func(a, b *Exchange) int { return cmp.Compare(a.name, b.name) })
+		for _, x := range xs {
+			if !f(x) {
+				return
+			}
+		}
+	}
+}
+
+// Exchanges lists the exchanges.
+func (b *Bus) Exchanges(vhost string) iter.Seq[ExchangeInfo] {
+	return func(yield func(ExchangeInfo) bool) {
+		b.eachExchange(vhost, func(x *Exchange) bool {
+			i := ExchangeInfo{
+				VHost: x.vh.name, Name: x.name, Type: x.typ.String(), Durable: x.opt.Durable, AutoDelete: x.opt.AutoDelete,
+				Internal: x.opt.Internal, Alternate: x.opt.Alternate,
+			}
+			x.vh.mu.RLock()
+			i.Bindings = len(x.out.list)
+			if x.name == defaultExchange || x.name == topicExchange { // queues by their names, shared subscriptions
+				for _, q := range x.vh.queues {
+					if (q.kind == KindNamed) == (x.name == defaultExchange) {
+						i.Bindings++
+					}
+				}
+			}
+			x.vh.mu.RUnlock()
+			return yield(i)
 		})
 	}
 }

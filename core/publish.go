@@ -47,7 +47,7 @@ func (p *Publisher) Prepare(t *Turn, m *Message) (Prepared, Wait, error) {
 	for i, key := range m.Keys {
 		k.Keys[i] = bytes.Clone(key)
 	}
-	return Prepared{p, r, k}, nil, nil
+	return Prepared{p, r.kept(), k}, nil, nil
 }
 
 // Refresh has the message go where the bindings of this moment lead. After that,
@@ -55,7 +55,7 @@ func (p *Publisher) Prepare(t *Turn, m *Message) (Prepared, Wait, error) {
 func (pr *Prepared) Refresh(t *Turn) (Wait, error) {
 	r, wait, err := pr.p.route(t, pr.m)
 	if wait == nil && err == nil {
-		pr.r = r
+		pr.r = r.kept()
 		if t.bus.rejecting.Load() && r.refuses(pr.m) {
 			t.Stats.Rejected++
 			err = ErrQuota
@@ -84,7 +84,7 @@ func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 		if wait, err = p.intercept(t, m); wait != nil || err != nil {
 			return nil, wait, err
 		}
-		if !r.is(m) { // it was sent elsewhere
+		if r.once || !r.is(m) { // its way may be another now
 			if r, wait, err = p.route(t, m); wait != nil || err != nil {
 				if wait != nil {
 					p.intercepted = &intercepted{m: m.keep()}
@@ -96,6 +96,7 @@ func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 	if b.rejecting.Load() && r.refuses(m) {
 		t.Stats.Rejected++
 		m.Stored.abortUnused(t)
+		r.deadLetterRefused(t, m)
 		return nil, nil, ErrQuota
 	}
 	return r, nil, nil

@@ -15,6 +15,8 @@ import (
 //	q queue                 a session or a declared queue
 //	c queue                 its counters
 //	b queue exchange 0 key  a binding or subscription
+//	x vhost exchange        a declared exchange (first shard only)
+//	e vhost from to key     a binding between exchanges (first shard only)
 //	p queue filter          how far the retained messages of a subscription have got
 //	m queue ordinal         an entry
 //	i queue id              an inbound QoS 2 packet id that is not released
@@ -28,6 +30,8 @@ const (
 	keyQueue    = 'q'
 	keyCounter  = 'c'
 	keyBinding  = 'b'
+	keyExchange = 'x'
+	keyExit     = 'e'
 	keyProgress = 'p'
 	keyEntry    = 'm'
 	keyInbound  = 'i'
@@ -65,11 +69,33 @@ func inboundKey(q uint64, id uint16) []byte {
 	return binary.BigEndian.AppendUint16(idKey(keyInbound, q), id)
 }
 
-// bindingKey has the syntax too: one pattern may be bound in both.
-func bindingKey(q uint64, exchange string, syntax Syntax, key string) []byte {
-	k := append(idKey(keyBinding, q), exchange...)
-	k = append(k, 0, byte(syntax))
-	return append(k, key...)
+// bindingKey has the syntax too: one pattern may be bound in both. Arguments are
+// in it only if there are any, behind a mark in the byte of the syntax.
+func bindingKey(q uint64, exchange string, syntax Syntax, key, arguments string) []byte {
+	k := append(append(idKey(keyBinding, q), exchange...), 0)
+	if arguments == "" {
+		return append(append(k, byte(syntax)), key...)
+	}
+	k = append(k, byte(syntax)|withArguments)
+	return appendDigest(append(k, key...), arguments)
+}
+
+const withArguments = 1 << 7
+
+// splitBindingKey returns exchange and key of what bindingKey has made.
+func splitBindingKey(k []byte) (exchange, key string, err error) {
+	name, rest, _ := bytes.Cut(k[9:], []byte{0})
+	if len(rest) == 0 {
+		return "", "", errRecord
+	}
+	mark, rest := rest[0], rest[1:]
+	if mark&withArguments != 0 {
+		if len(rest) < digestSize {
+			return "", "", errRecord
+		}
+		rest = rest[:len(rest)-digestSize]
+	}
+	return string(name), string(rest), nil
 }
 
 func retainedKey(vhost string, topic string) []byte {
@@ -363,6 +389,7 @@ const (
 	optQuorum
 	optDeadLetter
 	optDeadLetterKey
+	optLane
 )
 
 func (o *QueueOptions) append(b []byte) []byte {
@@ -373,6 +400,7 @@ func (o *QueueOptions) append(b []byte) []byte {
 	}{
 		{o.AutoDelete, optAutoDelete}, {o.SingleActive, optSingleActive}, {o.Quorum, optQuorum},
 		{o.DeadLetter != nil, optDeadLetter}, {o.DeadLetter != nil && o.DeadLetter.HasKey, optDeadLetterKey},
+		{o.lane > 0, optLane},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -385,7 +413,11 @@ func (o *QueueOptions) append(b []byte) []byte {
 		b = appendBytes(b, d.Exchange)
 		b = appendBytes(b, d.Key)
 	}
-	return appendBytes(b, o.Arguments)
+	b = appendBytes(b, o.Arguments)
+	if o.lane > 0 {
+		b = append(b, o.lane)
+	}
+	return b
 }
 
 func (r *reader) queueOptions(limits QueueLimits) *QueueOptions {
@@ -398,6 +430,9 @@ func (r *reader) queueOptions(limits QueueLimits) *QueueOptions {
 		o.DeadLetter = &DeadLetter{Exchange: r.string(), Key: r.string(), HasKey: flags&optDeadLetterKey != 0}
 	}
 	o.Arguments = bytes.Clone(r.bytes())
+	if flags&optLane != 0 {
+		o.lane = r.byte()
+	}
 	return o
 }
 
@@ -422,16 +457,28 @@ type bindingRecord struct {
 	// replay numbers the sending of retained messages that the subscription
 	// began with, 0: there were none.
 	replay uint64
+	// exchange is the id of a declared one, so that a binding does not pass to
+	// another by the same name; 0 for others.
+	exchange  uint64
+	arguments string
 }
 
 func (s *bindingRecord) append(b []byte) []byte {
 	b = append(b, byte(s.syntax), byte(s.qos))
-	return binary.AppendUvarint(b, s.replay)
+	b = binary.AppendUvarint(b, s.replay)
+	if s.exchange == 0 && s.arguments == "" {
+		return b
+	}
+	b = binary.AppendUvarint(b, s.exchange)
+	return appendBytes(b, s.arguments)
 }
 
 func decodeBindingRecord(v []byte) (bindingRecord, error) {
 	r := reader{b: v}
 	s := bindingRecord{syntax: Syntax(r.byte()), qos: QoS(r.byte()), replay: r.uint()}
+	if len(r.b) > 0 {
+		s.exchange, s.arguments = r.uint(), r.string()
+	}
 	if s.qos > ExactlyOnce || s.syntax > SyntaxAMQP {
 		r.fail()
 	}

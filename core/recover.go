@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -35,12 +34,14 @@ func (b *Bus) recover() error {
 			return err
 		}
 	}
-	// Bindings may lead to queues of other shards, so queues come first.
+	// Bindings may lead to queues of other shards, so queues come first, and
+	// exchanges before them: what is recovered later says which it was sent to.
 	steps := []struct {
 		kind byte
 		f    func(*shard, []byte, []byte) error
 	}{
-		{keyQueue, r.queue}, {keyCounter, r.counters}, {keyBinding, r.binding}, {keyProgress, r.progress},
+		{keyExchange, r.exchange}, {keyExit, r.exit}, {keyQueue, r.queue}, {keyCounter, r.counters},
+		{keyBinding, r.binding}, {keyProgress, r.progress},
 		{keyInbound, r.inbound}, {keyRetained, r.retained}, {keyWill, r.will},
 	}
 	for _, st := range steps {
@@ -152,8 +153,10 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		r.told.Sessions++
 	default:
 		q = &Queue{}
-		vh.queues[rec.name] = q
-		r.told.Queues++
+		if rec.options == nil || rec.options.lane == 0 {
+			vh.queues[rec.name] = q
+			r.told.Queues++
+		}
 	}
 	q.vh, q.sh, q.kind, q.name, q.id, q.durable = vh, s, rec.kind, rec.name, queueOf(k), true
 	q.far, q.disk = noFar, new(onDisk)
@@ -163,8 +166,25 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		if o == nil {
 			o = &QueueOptions{Durable: true, Limits: rec.limits}
 		}
+		if o.lane > 0 {
+			return r.lane(q, *o)
+		}
 		vh.setNamed(q, *o)
 	}
+	r.queues[q.id] = q
+	return nil
+}
+
+// lane puts a lane where it belongs: the queue it is a lane of was declared, and
+// is found, before.
+func (r *recovery) lane(q *Queue, o QueueOptions) error {
+	root := q.vh.queues[q.name]
+	if root == nil || root.named == nil || root.named.lanes == nil || int(o.lane) >= len(root.named.lanes.list) {
+		return fmt.Errorf("%w: lane %d of queue %q, which has none", errRecord, o.lane, q.name)
+	}
+	q.setLane(root, o)
+	root.named.lanes.list[o.lane] = q
+	root.named.lanes.publish()
 	r.queues[q.id] = q
 	return nil
 }
@@ -209,19 +229,19 @@ func (r *recovery) binding(sh *shard, k, v []byte) error {
 		r.stray(sh, keyBinding, queueOf(k))
 		return nil
 	}
-	var exchange, pattern string
-	name, rest, _ := bytes.Cut(k[9:], []byte{0})
-	if len(rest) == 0 {
-		return errRecord
+	exchange, pattern, err := splitBindingKey(k)
+	if err != nil {
+		return err
 	}
-	exchange, pattern = string(name), string(rest[1:]) // behind the syntax
-	r.told.Bindings++
 	if q.kind == KindNamed {
-		if x := q.vh.Exchange(exchange); x != nil {
-			q.vh.bindQueue(x, q, binding{exchange, pattern, rec.syntax})
+		x := q.vh.Exchange(exchange)
+		if x == nil || x.id != rec.exchange {
+			r.t.part(sh).batch.Delete(k) // the exchange was deleted, if this one was not
+			return nil
 		}
-		return nil
+		return r.bind(&binding{from: x, queue: q, key: pattern, arguments: rec.arguments, syntax: rec.syntax})
 	}
+	r.told.Bindings++
 	s := q.session
 	if s == nil {
 		return errRecord
@@ -393,6 +413,7 @@ func (r *recovery) strayEntries(s *shard) error {
 
 // finish ends what nobody needs any more and arms what is due later.
 func (r *recovery) finish() {
+	r.unused()
 	for _, q := range r.queues {
 		if q.kind == KindGroup && q.group == nil {
 			// Its members were all of clean sessions.

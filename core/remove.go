@@ -84,18 +84,16 @@ func (vh *VHost) DeleteSession(ctx context.Context, clientID string) error {
 // consume it get nothing more; a session that has subscribed to it takes up
 // another queue of that name when it connects the next time. Errors: ErrNotFound.
 func (vh *VHost) DeleteQueue(ctx context.Context, name string) error {
-	vh.mu.Lock()
-	q := vh.queues[name]
+	q := vh.Queue(name)
 	if q == nil || q.kind != KindNamed {
-		vh.mu.Unlock()
 		if q != nil {
 			return fmt.Errorf("queue %q is a shared subscription and goes with its last member; as a declared queue: %w", name, ErrNotFound)
 		}
 		return fmt.Errorf("queue %q: %w", name, ErrNotFound)
 	}
-	vh.forgetLocked(q)
-	vh.mu.Unlock()
-	return vh.bus.durably(ctx, q.id, q.destroy)
+	return vh.bus.durably(ctx, q.id, func(t *Turn) {
+		_, _ = vh.Drop(t, q, false, false) // it may have gone by itself meanwhile
+	})
 }
 
 func (q *Queue) isDeleted() bool {

@@ -28,12 +28,17 @@ type route struct {
 	gens    [4]*atomic.Uint64
 	sum     uint64
 	targets []target
-	illegal bool // no legal topic name: MQTT subscribers were left out
+	further *further // of one that does not end at ex
+	illegal bool     // no legal topic name: MQTT subscribers were left out
+	once    bool     // for one message, in memory that serves the next one
 }
 
 func (r *route) valid(epoch uint64) bool {
 	return r.epoch == epoch && r.gens[0].Load()+r.gens[1].Load()+r.gens[2].Load()+r.gens[3].Load() == r.sum
 }
+
+// holds is valid for a route of any kind.
+func (r *route) holds(epoch uint64) bool { return r.valid(epoch) || r.further.valid(epoch) }
 
 func (r *route) is(m *Message) bool {
 	return r.ex == m.Exchange && r.syntax == m.Syntax && r.address == string(m.Topic)
@@ -42,7 +47,19 @@ func (r *route) is(m *Message) bool {
 // routeCache is shared by all publishers of an exchange. It is bounded by the
 // targets and addresses it holds; when a shard is full, some of its routes go.
 type routeCache struct {
-	shards [64]routeShard
+	shards []routeShard // a power of two
+}
+
+func (c *routeCache) init(many bool) {
+	n := 4
+	if many {
+		n = 64
+	}
+	c.shards = make([]routeShard, n)
+}
+
+func (c *routeCache) shard(hash uint64) *routeShard {
+	return &c.shards[hash&uint64(len(c.shards)-1)]
 }
 
 type routeShard struct {
@@ -57,7 +74,7 @@ type routeKey struct {
 }
 
 const (
-	routeShardWeight = 32 << 10 // in one of 64 shards, by the size of a target
+	routeShardWeight = 32 << 10 // in one shard, by the size of a target
 	routeWeight      = 8        // what a route weighs beside its targets and address
 	targetSize       = 16       // bytes
 
@@ -66,21 +83,27 @@ const (
 	maxPinned = 1024
 )
 
-func (r *route) weight() int { return len(r.targets) + routeWeight + len(r.address)/targetSize }
+func (r *route) weight() int {
+	w := len(r.targets) + routeWeight + len(r.address)/targetSize
+	if r.further != nil {
+		w += routeWeight + (len(r.further.gens)+len(r.further.seen)+len(r.further.choosy))/2
+	}
+	return w
+}
 
 func (c *routeCache) get(m *Message, hash uint64, epoch uint64) *route {
-	s := &c.shards[hash%uint64(len(c.shards))]
+	s := c.shard(hash)
 	s.mu.RLock()
 	r := s.routes[routeKey{m.Syntax, string(m.Topic)}]
 	s.mu.RUnlock()
-	if r != nil && r.valid(epoch) {
+	if r != nil && r.holds(epoch) {
 		return r
 	}
 	return nil
 }
 
 func (c *routeCache) put(r *route, hash uint64) {
-	s := &c.shards[hash%uint64(len(c.shards))]
+	s := c.shard(hash)
 	w := r.weight()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,40 +131,26 @@ func (c *routeCache) put(r *route, hash uint64) {
 // must be asked for outside.
 func (x *Exchange) resolve(t *Turn, m *Message, epoch uint64) (*route, Wait) {
 	r := &route{ex: x, syntax: m.Syntax, address: string(m.Topic), epoch: epoch}
-	h := hashLevels(m.Topic)
-	g := &x.gens
-	r.gens = [4]*atomic.Uint64{&g.exact[h.whole%256], &g.two[h.two%256], &g.one[h.one%64], &g.all}
-
-	c := collector{}
+	r.gens = x.gens.of(hashLevels(m.Topic))
+	if x.typ.chooses() {
+		return x.resolveFurther(t, m, r)
+	}
+	c, exit := collector{}, false
 	x.mu.RLock()
 	for _, p := range r.gens {
 		r.sum += p.Load()
 	}
-	switch x.typ {
-	case Direct:
-		if l := x.exact[r.address]; l != nil {
-			c.add(l)
-		}
-	case Fanout:
-		c.add(&x.all)
-	case Topic:
-		if x.mqtt.Len() > 0 {
-			if a, ok := mqttForm(m); ok {
-				x.mqtt.Match(a, c.add)
-			} else {
-				r.illegal = true
-			}
-		}
-		if x.amqp.Len() > 0 {
-			x.amqp.Match(amqpForm(m), c.add)
-		}
+	r.illegal = x.queues.match(m.Syntax, m.Topic, c.add)
+	if x.exits != nil {
+		x.exits.match(m.Syntax, m.Topic, func(e *exits) { exit = exit || len(*e) > 0 })
 	}
 	x.mu.RUnlock()
+	if exit || len(c.targets) == 0 && x.opt.Alternate != "" {
+		return x.resolveFurther(t, m, r)
+	}
 	r.targets = c.targets
-	if !t.bus.unrestricted.Load() {
-		if w := r.filter(t.bus, m); w != nil {
-			return nil, w
-		}
+	if w := r.permit(t, m); w != nil {
+		return nil, w
 	}
 	return r, nil
 }
@@ -181,28 +190,45 @@ const linearTargets = 16
 
 func (c *collector) add(l *leaf) {
 	if len(c.targets) == 0 { // a queue stands in a leaf once
-		c.targets = make([]target, len(l.subs))
-		for i, s := range l.subs {
-			c.targets[i] = target(s)
+		if cap(c.targets) < len(l.subs) {
+			c.targets = make([]target, 0, len(l.subs))
+		}
+		for i := range l.subs {
+			c.targets = append(c.targets, target{l.subs[i].q, l.subs[i].qos})
 		}
 		return
 	}
-	if c.seen == nil && len(c.targets)+len(l.subs) > linearTargets {
-		c.seen = make(map[*Queue]int, len(c.targets)+len(l.subs))
+	c.expect(len(l.subs))
+	for _, s := range l.subs {
+		c.one(s)
+	}
+}
+
+// addOne is add for a single queue.
+func (c *collector) addOne(s sub) {
+	c.expect(1)
+	c.one(s)
+}
+
+// expect has many targets be found by an index.
+func (c *collector) expect(more int) {
+	if c.seen == nil && len(c.targets)+more > linearTargets {
+		c.seen = make(map[*Queue]int, len(c.targets)+more)
 		for i := range c.targets {
 			c.seen[c.targets[i].q] = i
 		}
 	}
-	for _, s := range l.subs {
-		if i := c.find(s.q); i >= 0 {
-			c.targets[i].qos = max(c.targets[i].qos, s.qos)
-			continue
-		}
-		if c.seen != nil {
-			c.seen[s.q] = len(c.targets)
-		}
-		c.targets = append(c.targets, target(s))
+}
+
+func (c *collector) one(s sub) {
+	if i := c.find(s.q); i >= 0 {
+		c.targets[i].qos = max(c.targets[i].qos, s.qos)
+		return
 	}
+	if c.seen != nil {
+		c.seen[s.q] = len(c.targets)
+	}
+	c.targets = append(c.targets, target{s.q, s.qos})
 }
 
 func (c *collector) find(q *Queue) int {
@@ -220,24 +246,6 @@ func (c *collector) find(q *Queue) int {
 	return -1
 }
 
-// mqttForm returns the message's address as an MQTT topic, and whether it is a
-// legal one.
-func mqttForm(m *Message) ([]byte, bool) {
-	if m.Syntax == SyntaxMQTT {
-		return m.Topic, true // validated on the way in
-	}
-	a := bytes.ReplaceAll(m.Topic, []byte{'.'}, []byte{'/'})
-	return a, topic.ValidMQTTTopic(a)
-}
-
-// amqpForm returns the message's address as an AMQP routing key.
-func amqpForm(m *Message) []byte {
-	if m.Syntax == SyntaxAMQP {
-		return m.Topic
-	}
-	return bytes.ReplaceAll(m.Topic, []byte{'/'}, []byte{'.'})
-}
-
 // A Publisher publishes for one connection (or channel). It remembers routes;
 // it is not safe for concurrent use.
 type Publisher struct {
@@ -246,7 +254,7 @@ type Publisher struct {
 	internal bool // the broker itself: no rights, no alarms, may write to $SYS
 	protocol Protocol
 	last     *route
-	cache    *[routeSlots]*route
+	cache    *publisherCache
 	// intercepted is what the interceptors made of the message that is fed
 	// again.
 	intercepted *intercepted
@@ -258,6 +266,11 @@ type intercepted struct {
 }
 
 const routeSlots = 64
+
+type publisherCache struct {
+	routes    [routeSlots]*route
+	following *following // once it was needed
+}
 
 // NewPublisher returns a publisher that acts for who. It may be copied before
 // its first use.
@@ -277,8 +290,12 @@ func (p *Publisher) VHost() *VHost { return p.vh }
 // Forget gives back the memory of remembered routes, for idle connections.
 func (p *Publisher) Forget() { p.last, p.cache = nil, nil }
 
-// route validates the address, asks for the right to publish and resolves.
+// route validates the address, asks for the right to publish and resolves. A
+// route that is marked so is good until the next call only.
 func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
+	if len(m.Keys) > 0 {
+		return p.followKeys(t, m)
+	}
 	epoch := t.bus.rightsEpoch.Load()
 	slot := &p.last
 	var hash uint64
@@ -289,29 +306,27 @@ func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
 		if last.valid(epoch) {
 			return last, nil, nil
 		}
+		if last.further.valid(epoch) {
+			return p.follow(t, m, last)
+		}
 		hash = maphash.Bytes(addressSeed, m.Topic)
 	default:
 		hash = maphash.Bytes(addressSeed, m.Topic)
 		if p.cache == nil {
-			p.cache = new([routeSlots]*route)
+			p.cache = new(publisherCache)
 		}
-		slot = &p.cache[hash%routeSlots]
-		if r := *slot; r != nil && r.is(m) && r.valid(epoch) {
-			return r, nil, nil
+		slot = &p.cache.routes[hash%routeSlots]
+		if r := *slot; r != nil && r.is(m) {
+			if r.valid(epoch) {
+				return r, nil, nil
+			}
+			if r.further.valid(epoch) {
+				return p.follow(t, m, r)
+			}
 		}
 	}
-	if err := p.check(m); err != nil {
-		return nil, nil, err
-	}
-	if !p.internal {
-		right := Right{Action: ActionPublish, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
-		switch t.bus.may(p.who, right) {
-		case denied:
-			return nil, nil, fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
-		case unknown:
-			right.Address = bytes.Clone(m.Topic)
-			return nil, t.bus.askAll([]*Principal{p.who}, right), nil
-		}
+	if w, err := p.mayPublish(t, m); w != nil || err != nil {
+		return nil, w, err
 	}
 	r := m.Exchange.routes.get(m, hash, epoch)
 	if r == nil {
@@ -324,7 +339,26 @@ func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
 	if slot == &p.last || len(r.address) <= maxPinned {
 		*slot = r
 	}
+	if r.further != nil {
+		return p.follow(t, m, r)
+	}
 	return r, nil, nil
+}
+
+// mayPublish validates the address and asks for the right to publish there.
+func (p *Publisher) mayPublish(t *Turn, m *Message) (Wait, error) {
+	if err := p.check(m); err != nil || p.internal {
+		return nil, err
+	}
+	right := Right{Action: ActionPublish, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
+	switch t.bus.may(p.who, right) {
+	case denied:
+		return nil, fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
+	case unknown:
+		right.Address = bytes.Clone(m.Topic)
+		return t.bus.askAll([]*Principal{p.who}, right), nil
+	}
+	return nil, nil
 }
 
 // check refuses addresses that are no legal destination.
@@ -332,8 +366,13 @@ func (p *Publisher) check(m *Message) error {
 	if m.Syntax == SyntaxMQTT && !topic.ValidMQTTTopic(m.Topic) {
 		return fmt.Errorf("%w: topic %q", ErrBadAddress, m.Topic)
 	}
-	if !p.internal && bytes.HasPrefix(m.Topic, []byte("$SYS")) &&
-		(len(m.Topic) == 4 || m.Topic[4] == '/' || m.Topic[4] == '.') {
+	if p.internal {
+		return nil
+	}
+	if m.Exchange.opt.Internal {
+		return fmt.Errorf("publish to exchange %q, which is internal: %w", m.Exchange.name, ErrNotAuthorized)
+	}
+	if bytes.HasPrefix(m.Topic, []byte("$SYS")) && (len(m.Topic) == 4 || m.Topic[4] == '/' || m.Topic[4] == '.') {
 		return fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
 	}
 	return nil

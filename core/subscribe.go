@@ -129,7 +129,7 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	}
 	if !s.clean {
 		t.scratch = (&bindingRecord{qos: qos, replay: number}).append(t.scratch[:0])
-		t.promise(q.sh).batch.Set(bindingKey(q.id, topicExchange, SyntaxMQTT, filter), t.scratch)
+		t.promise(q.sh).batch.Set(bindingKey(q.id, topicExchange, SyntaxMQTT, filter, ""), t.scratch)
 	}
 	if ds := s.direct.Load(); ds != nil && from != nil {
 		sub.start(t, s, ds.sink)
@@ -197,7 +197,7 @@ func (s *Session) Unsubscribe(t *Turn, filter string) error {
 	s.replayList().remove(filter)
 	if !s.clean {
 		p := t.promise(s.queue.sh)
-		p.batch.Delete(bindingKey(s.queue.id, topicExchange, SyntaxMQTT, filter))
+		p.batch.Delete(bindingKey(s.queue.id, topicExchange, SyntaxMQTT, filter, ""))
 		p.batch.Delete(progressKey(s.queue.id, filter))
 	}
 	t.Event(Unsubscribed{Identity: &s.principal().Identity, Filter: filter})

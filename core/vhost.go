@@ -1,10 +1,9 @@
 package core
 
 import (
-	"fmt"
 	"hash/fnv"
-	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A VHost is a namespace of exchanges, queues, sessions, retained messages and
@@ -17,28 +16,31 @@ type VHost struct {
 	retained retainedStore
 	sessions [64]sessionShard
 
+	// named counts the exchanges that have come and gone. It is changed under mu.
+	named atomic.Uint64
+
 	mu        sync.RWMutex            // guards what follows
 	exchanges map[string]*Exchange    // by name
 	queues    map[string]*Queue       // named queues and groups, by name
-	bound     map[*Queue][]binding    // of named queues, without that to the default exchange
+	bound     map[*Queue]*bindingSet  // of named queues, without that to the default exchange
 	owned     map[*Principal][]*Queue // exclusive queues
 }
 
-// A binding leads from an exchange to a queue.
-type binding struct {
-	exchange, key string
-	syntax        Syntax
-}
-
 func newVHost(b *Bus, name string) *VHost {
-	vh := &VHost{bus: b, name: name, queues: make(map[string]*Queue), bound: make(map[*Queue][]binding), owned: make(map[*Principal][]*Queue)}
-	vh.topics = newExchange(vh, topicExchange, Topic)
-	vh.exchanges = map[string]*Exchange{
-		defaultExchange: newExchange(vh, defaultExchange, Direct),
-		directExchange:  newExchange(vh, directExchange, Direct),
-		fanoutExchange:  newExchange(vh, fanoutExchange, Fanout),
-		topicExchange:   vh.topics,
+	vh := &VHost{
+		bus: b, name: name, queues: make(map[string]*Queue), bound: make(map[*Queue]*bindingSet),
+		owned: make(map[*Principal][]*Queue), exchanges: make(map[string]*Exchange),
 	}
+	for _, p := range [...]struct {
+		name string
+		typ  ExchangeType
+	}{
+		{defaultExchange, Direct}, {directExchange, Direct}, {fanoutExchange, Fanout}, {topicExchange, Topic},
+		{headersExchange, Headers}, {matchExchange, Headers}, {traceExchange, Topic},
+	} {
+		vh.exchanges[p.name] = newExchange(vh, p.name, ExchangeOptions{Type: p.typ, Durable: true, Internal: p.name == traceExchange})
+	}
+	vh.topics = vh.exchanges[topicExchange]
 	vh.retained.vh = vh
 	for i := range vh.sessions {
 		vh.sessions[i].m = make(map[string]*Session)
@@ -65,7 +67,7 @@ func (vh *VHost) exchangeNamed(name string) *Exchange {
 	if x := vh.Exchange(name); x != nil {
 		return x
 	}
-	return &Exchange{vh: vh, name: name, typ: Fanout}
+	return newExchange(vh, name, ExchangeOptions{Type: Fanout})
 }
 
 // Queue returns the declared queue or group of this name, or nil.
@@ -96,43 +98,6 @@ func (vh *VHost) initQueue(q *Queue, kind QueueKind, name string, durable bool) 
 	q.sh = vh.bus.shardOf([...]string{"s", "q", "g"}[kind], vh.name, name)
 	q.diskless.Store(!durable)
 	q.rights.epoch = vh.bus.rightsEpoch.Load()
-}
-
-// BindQueue binds a declared queue to an exchange. Errors: ErrNotFound,
-// ErrBadAddress.
-func (vh *VHost) BindQueue(t *Turn, q *Queue, exchange, key string, syn Syntax) error {
-	x := vh.Exchange(exchange)
-	if x == nil {
-		return fmt.Errorf("exchange %q: %w", exchange, ErrNotFound)
-	}
-	if exchange == defaultExchange {
-		return fmt.Errorf("%w: the default exchange binds queues by their names", ErrBadAddress)
-	}
-	if err := x.validPattern(syn, key); err != nil {
-		return err
-	}
-	if !vh.bindQueue(x, q, binding{exchange, key, syn}) {
-		return fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
-	}
-	if !q.diskless.Load() {
-		t.scratch = (&bindingRecord{syntax: syn, qos: ExactlyOnce}).append(t.scratch[:0])
-		t.promise(q.sh).batch.Set(bindingKey(q.id, exchange, syn, key), t.scratch)
-	}
-	return nil
-}
-
-// bindQueue binds a queue, unless it was a named one that has been deleted.
-func (vh *VHost) bindQueue(x *Exchange, q *Queue, b binding) bool {
-	vh.mu.Lock()
-	defer vh.mu.Unlock()
-	if q.kind == KindNamed && vh.queues[q.name] != q {
-		return false
-	}
-	x.bind(q, b.syntax, b.key, ExactlyOnce)
-	if q.kind == KindNamed && !slices.Contains(vh.bound[q], b) {
-		vh.bound[q] = append(vh.bound[q], b)
-	}
-	return true
 }
 
 // destroy empties the queue and removes it from memory and disk. Who refers to
@@ -172,7 +137,7 @@ func (q *Queue) destroy(t *Turn) {
 	}
 	for _, c := range q.consumers {
 		c.gone = true
-		if told, ok := c.sink.(CancelledSink); ok {
+		if told, ok := c.sink.(CancelledSink); ok && (c.credit == nil || c.credit.root == c) {
 			t.Do(func(t *Turn) { told.Cancelled(t, c) })
 		}
 	}

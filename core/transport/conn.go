@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -64,8 +65,8 @@ type Conn struct {
 	need      int32         // bytes without which feeding is in vain
 	whole     int32         // bytes of the packet that is being read
 	limit     int32         // bytes of a packet that may be buffered, 0: as many as the handler needs
+	beat      int32         // milliseconds between calls of the handler's Beat, 0: none
 	silence   time.Duration // longest pause between reads, 0: any
-	beat      time.Duration // how often the handler's Beat is called, 0: never
 	lastRead  int64         // nanoseconds of the server's clock
 	quiet     bool          // nothing was read since the last look
 	loggedIn  bool
@@ -145,7 +146,7 @@ type Beater interface{ Beat(t *core.Turn) }
 
 // Beat has the handler's Beat called at least this often, 0: never.
 func (c *Conn) Beat(every time.Duration) {
-	c.beat = every
+	c.beat = int32(min(every.Milliseconds(), math.MaxInt32))
 	c.armSilence()
 }
 
@@ -437,7 +438,7 @@ func (c *Conn) armSilence() {
 		at = min(at, c.lastRead+int64(c.silence))
 	}
 	if c.beat > 0 {
-		at = min(at, c.srv.now()+int64(c.beat))
+		at = min(at, c.srv.now()+int64(c.beat)*int64(time.Millisecond))
 	}
 	c.run.arm(c, at)
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -17,7 +18,7 @@ type Adapter struct {
 	srv   *transport.Server
 	cfg   Config // at the start
 	log   *slog.Logger
-	hello frame.Table // the server's properties
+	hello props.Table // the server's properties
 
 	changed atomic.Pointer[Config] // by Configure, nil before
 	addrs   []net.Addr             // set by Start
@@ -30,21 +31,21 @@ func New(b *core.Bus, srv *transport.Server, cfg Config, version string, log *sl
 
 // serverProperties are what a client is told of the server. Clients look at the
 // capabilities, and at nothing else.
-func serverProperties(version string) frame.Table {
-	var can frame.Table
+func serverProperties(version string) props.Table {
+	var can props.Table
 	for _, c := range []string{
 		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify", "connection.blocked",
 		"consumer_priorities", "authentication_failure_close", "per_consumer_qos", "direct_reply_to",
 	} {
-		can = frame.AddBool(can, c, true)
+		can = props.AddBool(can, c, true)
 	}
-	t := frame.AddTable(nil, "capabilities", can)
-	t = frame.AddStr(t, "cluster_name", "naru")
-	t = frame.AddStr(t, "copyright", "Copyright The Naru Authors")
-	t = frame.AddStr(t, "information", "Licensed under the Apache License 2.0")
-	t = frame.AddStr(t, "platform", "Go")
-	t = frame.AddStr(t, "product", "Naru")
-	return frame.AddStr(t, "version", version)
+	t := props.AddTable(nil, "capabilities", can)
+	t = props.AddStr(t, "cluster_name", "naru")
+	t = props.AddStr(t, "copyright", "Copyright The Naru Authors")
+	t = props.AddStr(t, "information", "Licensed under the Apache License 2.0")
+	t = props.AddStr(t, "platform", "Go")
+	t = props.AddStr(t, "product", "Naru")
+	return props.AddStr(t, "version", version)
 }
 
 // Configure puts other limits in force, for what clients do from now on.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -14,7 +15,7 @@ import (
 type argument struct {
 	name  string
 	types queueTypes // that it is for
-	apply func(*queueArguments, frame.Value) error
+	apply func(*queueArguments, props.Value) error
 }
 
 type queueTypes uint8
@@ -38,32 +39,32 @@ const maxMillis = int64(maxTTL)
 // and memory has no meaning here, and is checked all the same.
 var arguments = []argument{
 	{"x-queue-type", anyType, nil}, // looked at first
-	{"x-message-ttl", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-message-ttl", classic | quorum, func(q *queueArguments, v props.Value) error {
 		n, err := integer(v, 0, maxMillis)
 		if q.Limits.TTL = n; n == 0 {
 			q.Limits.TTL = core.AtOnce
 		}
 		return err
 	}},
-	{"x-expires", classic | quorum, func(q *queueArguments, v frame.Value) (err error) {
+	{"x-expires", classic | quorum, func(q *queueArguments, v props.Value) (err error) {
 		q.Expires, err = integer(v, 1, maxMillis)
 		return err
 	}},
-	{"x-max-length", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-max-length", classic | quorum, func(q *queueArguments, v props.Value) error {
 		n, err := integer(v, 0, math.MaxInt64)
 		if q.Limits.MaxLength = n; n == 0 {
 			q.Limits.MaxLength = core.AtOnce
 		}
 		return err
 	}},
-	{"x-max-length-bytes", anyType, func(q *queueArguments, v frame.Value) error {
+	{"x-max-length-bytes", anyType, func(q *queueArguments, v props.Value) error {
 		n, err := integer(v, 0, math.MaxInt64)
 		if q.Limits.MaxBytes = n; n == 0 {
 			q.Limits.MaxBytes = core.AtOnce
 		}
 		return err
 	}},
-	{"x-overflow", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-overflow", classic | quorum, func(q *queueArguments, v props.Value) error {
 		s, err := oneOf(v, "drop-head", "reject-publish", "reject-publish-dlx")
 		switch s {
 		case "reject-publish":
@@ -75,31 +76,31 @@ var arguments = []argument{
 		}
 		return err
 	}},
-	{"x-dead-letter-exchange", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-dead-letter-exchange", classic | quorum, func(q *queueArguments, v props.Value) error {
 		q.deadLetter().Exchange = string(v.Bytes())
 		return text(v)
 	}},
-	{"x-dead-letter-routing-key", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-dead-letter-routing-key", classic | quorum, func(q *queueArguments, v props.Value) error {
 		if q.DeadLetter == nil { // the exchange comes before it, if at all
 			return fmt.Errorf("routing_key_but_no_dlx_defined")
 		}
 		q.DeadLetter.Key, q.DeadLetter.HasKey = string(v.Bytes()), true
 		return text(v)
 	}},
-	{"x-dead-letter-strategy", quorum, func(_ *queueArguments, v frame.Value) error {
+	{"x-dead-letter-strategy", quorum, func(_ *queueArguments, v props.Value) error {
 		_, err := oneOf(v, "at-most-once", "at-least-once")
 		return err
 	}},
-	{"x-max-priority", classic, func(q *queueArguments, v frame.Value) error {
+	{"x-max-priority", classic, func(q *queueArguments, v props.Value) error {
 		n, err := integer(v, 0, 255)
 		q.MaxPriority = uint8(n)
 		return err
 	}},
-	{"x-single-active-consumer", classic | quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-single-active-consumer", classic | quorum, func(q *queueArguments, v props.Value) error {
 		q.SingleActive = v.Bool()
-		return kind(v, frame.KindBool)
+		return kind(v, props.KindBool)
 	}},
-	{"x-delivery-limit", quorum, func(q *queueArguments, v frame.Value) error {
+	{"x-delivery-limit", quorum, func(q *queueArguments, v props.Value) error {
 		n, err := integer(v, math.MinInt64, math.MaxInt64)
 		switch {
 		case n < 0:
@@ -187,7 +188,7 @@ func (ch *channel) queueOptions(name string, p *frame.QueueDeclare) (core.QueueO
 	return q.QueueOptions, nil
 }
 
-func integer(v frame.Value, least, most int64) (int64, error) {
+func integer(v props.Value, least, most int64) (int64, error) {
 	if !v.IsInt() {
 		return 0, fmt.Errorf("unacceptable type '%v'", v.Kind())
 	}
@@ -198,16 +199,16 @@ func integer(v frame.Value, least, most int64) (int64, error) {
 	return n, nil
 }
 
-func kind(v frame.Value, k frame.Kind) error {
+func kind(v props.Value, k props.Kind) error {
 	if v.Kind() != k {
 		return fmt.Errorf("unacceptable type '%v'", v.Kind())
 	}
 	return nil
 }
 
-func text(v frame.Value) error { return kind(v, frame.KindLongStr) }
+func text(v props.Value) error { return kind(v, props.KindLongStr) }
 
-func oneOf(v frame.Value, words ...string) (string, error) {
+func oneOf(v props.Value, words ...string) (string, error) {
 	s := string(v.Bytes())
 	if err := text(v); err != nil {
 		return "", err
@@ -218,21 +219,21 @@ func oneOf(v frame.Value, words ...string) (string, error) {
 	return s, nil
 }
 
-func within(least, most int64) func(*queueArguments, frame.Value) error {
-	return func(_ *queueArguments, v frame.Value) error {
+func within(least, most int64) func(*queueArguments, props.Value) error {
+	return func(_ *queueArguments, v props.Value) error {
 		_, err := integer(v, least, most)
 		return err
 	}
 }
 
-func among(words ...string) func(*queueArguments, frame.Value) error {
-	return func(_ *queueArguments, v frame.Value) error {
+func among(words ...string) func(*queueArguments, props.Value) error {
+	return func(_ *queueArguments, v props.Value) error {
 		_, err := oneOf(v, words...)
 		return err
 	}
 }
 
-func anyText(_ *queueArguments, v frame.Value) error { return text(v) }
+func anyText(_ *queueArguments, v props.Value) error { return text(v) }
 
 // sameQueue says what is different in another declaration.
 func (ch *channel) sameQueue(q *core.Queue, p *frame.QueueDeclare) error {
@@ -248,11 +249,11 @@ func (ch *channel) sameQueue(q *core.Queue, p *frame.QueueDeclare) error {
 	case is.AutoDelete != p.AutoDelete:
 		return different("auto_delete", quoted(p.AutoDelete), quoted(is.AutoDelete))
 	}
-	current := frame.Table(is.Arguments)
+	current := props.Table(is.Arguments)
 	for _, a := range arguments {
 		v, ok := p.Arguments.Get(a.name)
 		w, has := current.Get(a.name)
-		if ok == has && (!ok || frame.EqualValue(v, w)) {
+		if ok == has && (!ok || props.EqualValue(v, w)) {
 			continue
 		}
 		if a.apply == nil && !(ok && has) && typeOf(v, ok) == typeOf(w, has) {
@@ -263,14 +264,14 @@ func (ch *channel) sameQueue(q *core.Queue, p *frame.QueueDeclare) error {
 	return nil
 }
 
-func typeOf(v frame.Value, ok bool) string {
+func typeOf(v props.Value, ok bool) string {
 	if !ok {
 		return "classic"
 	}
 	return string(v.Bytes())
 }
 
-func valueText(v frame.Value, ok bool) string {
+func valueText(v props.Value, ok bool) string {
 	if !ok {
 		return "none"
 	}
@@ -280,13 +281,13 @@ func valueText(v frame.Value, ok bool) string {
 		s = strconv.FormatInt(v.Int64(), 10)
 	case v.IsFloat():
 		s = strconv.FormatFloat(v.Float64(), 'g', -1, 64)
-	case v.Kind() == frame.KindBool:
+	case v.Kind() == props.KindBool:
 		s = strconv.FormatBool(v.Bool())
 	}
 	return fmt.Sprintf("the value '%s' of type '%v'", s, v.Kind())
 }
 
-func cloneTable(t frame.Table) []byte {
+func cloneTable(t props.Table) []byte {
 	if len(t) == 0 {
 		return nil
 	}
@@ -295,9 +296,9 @@ func cloneTable(t frame.Table) []byte {
 
 // canonical is how the arguments of a binding are written, so that the same ones
 // are the same bytes.
-func canonical(t frame.Table) []byte {
+func canonical(t props.Table) []byte {
 	if len(t) == 0 {
 		return nil
 	}
-	return frame.AppendCanonical(nil, t)
+	return props.AppendCanonical(nil, t)
 }

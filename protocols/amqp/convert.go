@@ -5,41 +5,41 @@ import (
 	"unicode/utf8"
 
 	"github.com/narumq/naru/core"
-	"github.com/narumq/naru/protocols/amqp/frame"
+	"github.com/narumq/naru/core/props"
 )
 
 // withReplyTo returns the properties with another reply-to.
-func withReplyTo(props []byte, name string) []byte {
-	var p frame.Properties
-	if p.Decode(props) != nil {
-		return props // cannot be: they have been looked at
+func withReplyTo(raw []byte, name string) []byte {
+	var p props.Properties
+	if p.Decode(raw) != nil {
+		return raw // cannot be: they have been looked at
 	}
 	p.ReplyTo = []byte(name)
-	return frame.AppendProperties(nil, &p)
+	return props.AppendProperties(nil, &p)
 }
 
 // withoutHeader returns the properties without one of the headers.
-func withoutHeader(props []byte, name string) []byte {
-	var p frame.Properties
-	if p.Decode(props) != nil {
-		return props
+func withoutHeader(raw []byte, name string) []byte {
+	var p props.Properties
+	if p.Decode(raw) != nil {
+		return raw
 	}
-	p.Headers = frame.AppendWithout(nil, p.Headers, name)
+	p.Headers = props.AppendWithout(nil, p.Headers, name)
 	if len(p.Headers) == 0 {
-		p.Has &^= frame.HasHeaders
+		p.Has &^= props.HasHeaders
 	}
-	return frame.AppendProperties(nil, &p)
+	return props.AppendProperties(nil, &p)
 }
 
 // withHeader returns the properties with a header that is set by the broker.
-func withHeader(props []byte, name string, add func(frame.Table) frame.Table) []byte {
-	var p frame.Properties
-	if len(props) > 0 && p.Decode(props) != nil {
-		return props
+func withHeader(raw []byte, name string, add func(props.Table) props.Table) []byte {
+	var p props.Properties
+	if len(raw) > 0 && p.Decode(raw) != nil {
+		return raw
 	}
-	p.Has |= frame.HasHeaders
-	p.Headers = add(frame.AppendWithout(nil, p.Headers, name))
-	return frame.AppendProperties(nil, &p)
+	p.Has |= props.HasHeaders
+	p.Headers = add(props.AppendWithout(nil, p.Headers, name))
+	return props.AppendProperties(nil, &p)
 }
 
 // The properties of messages that come from a protocol without any: the delivery
@@ -49,25 +49,25 @@ var modes = [2][]byte{{0x10, 0, 1}, {0x10, 0, 2}}
 // properties returns what is sent of a message's properties.
 func properties(d *core.Delivery) []byte {
 	m := d.Msg
-	props := m.Props
-	if props == nil {
+	raw := m.Props
+	if raw == nil {
 		mode := 0
 		if m.Persistent {
 			mode = 1
 		}
 		if m.Syntax == core.SyntaxMQTT {
-			props = modes[mode]
+			raw = modes[mode]
 		} else if m.Persistent {
-			props = modes[1]
+			raw = modes[1]
 		}
 	}
 	if m.Syntax == core.SyntaxMQTT && len(m.Topic) > maxKey {
-		props = withHeader(props, topicHeader, func(t frame.Table) frame.Table { return frame.AddStr(t, topicHeader, m.Topic) })
+		raw = withHeader(raw, topicHeader, func(t props.Table) props.Table { return props.AddStr(t, topicHeader, m.Topic) })
 	}
 	if d.Failures > 0 && d.Consumer.Queue().Options().Quorum {
-		props = withHeader(props, countHeader, func(t frame.Table) frame.Table { return frame.AddInt64(t, countHeader, int64(d.Failures)) })
+		raw = withHeader(raw, countHeader, func(t props.Table) props.Table { return props.AddInt64(t, countHeader, int64(d.Failures)) })
 	}
-	return props
+	return raw
 }
 
 const (

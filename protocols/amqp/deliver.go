@@ -56,16 +56,16 @@ func (k *consumer) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 		return c.out.refuseLocked(d.Consumer)
 	}
 	var room [maxKey]byte
-	key, props := routingKey(d.Msg, &room), properties(&d)
+	key, raw := routingKey(d.Msg, &room), properties(&d)
 	exchange := d.Msg.Exchange.Name()
-	head := frame.Overhead + 4 + 1 + len(k.tag) + 8 + 1 + 1 + len(exchange) + 1 + len(key) + frame.HeaderFrameSize(props)
+	head := frame.Overhead + 4 + 1 + len(k.tag) + 8 + 1 + 1 + len(exchange) + 1 + len(key) + frame.HeaderFrameSize(raw)
 	size := head + frame.BodyFramesSize(len(d.Msg.Payload), c.frameMax)
 	if !o.Room(size) {
 		return c.out.refuseLocked(d.Consumer)
 	}
 	tag := ch.out.lend(&d, k.noAck)
 	b := frame.AppendBasicDeliver(begin(o, d.Msg, head, size), ch.n, k.tag, tag, d.Redelivered, exchange, key)
-	b = frame.AppendHeaderFrame(b, ch.n, uint64(len(d.Msg.Payload)), props)
+	b = frame.AppendHeaderFrame(b, ch.n, uint64(len(d.Msg.Payload)), raw)
 	c.appendBody(t, o, b, ch.n, d.Msg)
 	out := t.Stats.Of(core.ProtocolAMQP)
 	out.PacketsOut++

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -77,7 +78,7 @@ func (ch *channel) activeExchange(t *core.Turn, name string, p *frame.ExchangeDe
 	}
 	o := core.ExchangeOptions{Type: typ, Durable: p.Durable, AutoDelete: p.AutoDelete, Internal: p.Internal, Arguments: cloneTable(p.Arguments)}
 	if v, ok := p.Arguments.Get("alternate-exchange"); ok {
-		if v.Kind() != frame.KindLongStr {
+		if v.Kind() != props.KindLongStr {
 			return nil, soft(frame.PreconditionFailed, "invalid arg 'alternate-exchange' for exchange '%s' in vhost '%s': unacceptable type '%v'", name, ch.c.vh.Name(), v.Kind())
 		}
 		o.Alternate = string(v.Bytes())

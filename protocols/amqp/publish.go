@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -19,7 +20,7 @@ type content struct {
 	text      []byte // exchange, key and properties, one behind the other
 	exchange  int    // length
 	key       int    // length
-	summary   frame.Summary
+	summary   props.Summary
 	size      uint64
 	body      []byte // so far, where it takes several frames
 }
@@ -80,7 +81,7 @@ func (ch *channel) contentHeader(t *core.Turn, payload []byte) (core.Wait, error
 		return nil, soft(frame.PreconditionFailed, "message size %d is larger than configured max size %d", h.BodySize, most)
 	}
 	m.text = append(m.text[:m.exchange+m.key], h.Properties...)
-	s, err := frame.Scan(m.properties())
+	s, err := props.Scan(m.properties())
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func (ch *channel) published(t *core.Turn, body []byte, owned bool) (core.Wait, 
 // sent forgets the content.
 func (ch *channel) sent() {
 	m := &ch.content
-	m.step, m.body, m.summary = noContent, nil, frame.Summary{}
+	m.step, m.body, m.summary = noContent, nil, props.Summary{}
 	if cap(m.text) > 4096 {
 		m.text = nil
 	}
@@ -221,17 +222,17 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 // properties looks at those that mean something to the broker.
 func (ch *channel) properties(t *core.Turn, m *core.Message) error {
 	s := &ch.content.summary
-	if s.Has&frame.HasUserID != 0 && string(s.UserID) != ch.c.who.User {
+	if s.Has&props.HasUserID != 0 && string(s.UserID) != ch.c.who.User {
 		return soft(frame.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.who.User)
 	}
-	if s.Has&frame.HasExpiration != 0 {
+	if s.Has&props.HasExpiration != 0 {
 		ms, err := strconv.ParseUint(string(s.Expiration), 10, 63)
 		if err != nil || ms > maxTTL {
 			return soft(frame.PreconditionFailed, "invalid expiration '%s'", s.Expiration)
 		}
 		m.Expires = t.Now + int64(ms)
 	}
-	if s.Has&frame.HasReplyTo != 0 && string(s.ReplyTo) == replyTo {
+	if s.Has&props.HasReplyTo != 0 && string(s.ReplyTo) == replyTo {
 		if ch.replies == nil {
 			return soft(frame.PreconditionFailed, "fast reply consumer does not exist")
 		}
@@ -249,17 +250,17 @@ const maxTTL = uint64(10 * 365 * 24 * time.Hour / time.Millisecond)
 
 // carbonCopies takes the further routing keys from the headers CC and BCC. What
 // is in BCC no consumer is to see.
-func carbonCopies(m *core.Message, headers frame.Table) error {
+func carbonCopies(m *core.Message, headers props.Table) error {
 	for _, name := range [...]string{"CC", "BCC"} {
 		v, ok := headers.Get(name)
 		if !ok {
 			continue
 		}
-		if v.Kind() != frame.KindArray {
+		if v.Kind() != props.KindArray {
 			return soft(frame.PreconditionFailed, "invalid value type for header '%s': expected array of longstr", name)
 		}
 		for it := v.Array().Iter(); it.Next(); {
-			if it.Value().Kind() != frame.KindLongStr {
+			if it.Value().Kind() != props.KindLongStr {
 				return soft(frame.PreconditionFailed, "invalid value type for header '%s': expected array of longstr", name)
 			}
 			m.Keys = append(m.Keys, it.Value().Bytes())

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -172,7 +173,7 @@ func (ch *channel) unbindQueue(t *core.Turn, args []byte) (core.Wait, error) {
 	return wait, err
 }
 
-func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, args frame.Table) (core.Wait, error) {
+func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, args props.Table) (core.Wait, error) {
 	if queue == "" {
 		if queue = ch.queue; queue == "" {
 			return nil, soft(frame.NotFound, "no previously declared queue")

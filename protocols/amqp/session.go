@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -137,7 +138,7 @@ func (c *conn) credentials(p *frame.StartOK) (*login, error) {
 	return l, nil
 }
 
-func capabilitiesOf(t frame.Table) capabilities {
+func capabilitiesOf(t props.Table) capabilities {
 	var can capabilities
 	if v, ok := t.Get("connection_name"); ok {
 		can.name = strings.ToValidUTF8(string(v.Bytes()), "?")

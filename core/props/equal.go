@@ -1,4 +1,4 @@
-package frame
+package props
 
 import (
 	"bytes"
@@ -88,7 +88,7 @@ func appendNormal(b []byte, v Value, depth int) []byte {
 	case v.IsFloat():
 		return binary.BigEndian.AppendUint64(append(b, byte(KindFloat64)), math.Float64bits(v.Float64()))
 	case v.kind == KindBool:
-		return append(b, byte(KindBool), bit(v.Bool(), 0))
+		return append(b, byte(KindBool), bit(v.Bool()))
 	case v.kind != KindTable && v.kind != KindArray || depth == 0:
 		return appendValue(b, v)
 	}

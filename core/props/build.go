@@ -1,4 +1,4 @@
-package frame
+package props
 
 import (
 	"encoding/binary"
@@ -28,7 +28,7 @@ func AddBytes[K, V Text](t Table, key K, v V) Table {
 
 // AddBool adds a bool.
 func AddBool[K Text](t Table, key K, v bool) Table {
-	return append(addKey(t, key, KindBool), bit(v, 0))
+	return append(addKey(t, key, KindBool), bit(v))
 }
 
 // AddInt32 adds a 32-bit integer.

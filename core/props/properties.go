@@ -1,4 +1,4 @@
-package frame
+package props
 
 import (
 	"encoding/binary"
@@ -220,4 +220,23 @@ func AppendProperties(b []byte, p *Properties) []byte {
 		}
 	}
 	return b
+}
+
+// HeadersOf returns the headers of a Content, and nothing if it has none. It
+// checks nothing else.
+func HeadersOf(properties []byte) Table {
+	flags, b, err := readFlags(properties)
+	if err != nil || flags&HasHeaders == 0 {
+		return nil
+	}
+	var v []byte
+	for _, f := range [...]Flags{HasContentType, HasContentEncoding, HasHeaders} {
+		if flags&f == 0 {
+			continue
+		}
+		if v, b = takeProperty(b, f); v == nil {
+			return nil
+		}
+	}
+	return v
 }

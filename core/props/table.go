@@ -1,4 +1,4 @@
-package frame
+package props
 
 // Table is the body of a field table, without the length before it. The empty
 // one is nil or has no bytes. Tables that a method or Scan decoded are valid.

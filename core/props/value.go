@@ -1,4 +1,4 @@
-package frame
+package props
 
 import (
 	"encoding/binary"
@@ -228,3 +228,7 @@ func appendValue(b []byte, v Value) []byte {
 	}
 	return append(b, v.b...)
 }
+
+// Raw returns the bytes of the value as they are on the wire, without type and
+// length.
+func (v Value) Raw() []byte { return v.b }
