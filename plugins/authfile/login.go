@@ -152,7 +152,7 @@ func (u *user) admit(c *core.Credentials) (core.Identity, error) {
 		return core.Identity{}, fmt.Errorf("enter vhost %q: %w", c.VHost, core.ErrNotAuthorized)
 	}
 	id := c.Identity
-	id.Anonymous = false
+	id.Anonymous, id.Tags = false, u.tags
 	return id, nil
 }
 
@@ -183,7 +183,7 @@ func (p *policy) admitAnonymous(c *core.Credentials) (core.Identity, error) {
 		return core.Identity{}, fmt.Errorf("enter vhost %q: %w", c.VHost, core.ErrNotAuthorized)
 	}
 	id := c.Identity
-	id.User, id.Anonymous = "", true
+	id.User, id.Anonymous, id.Tags = "", true, 0
 	return id, nil
 }
 
