@@ -60,6 +60,8 @@ type Options struct {
 	Authorizer   Authorizer
 	Interceptors []Interceptor
 	Listeners    []Listener
+	// Policies are in force from the start; nil: none. See SetPolicies.
+	Policies *Policies
 	// FreeSpace tells the free bytes of the disk the shards are on; nil: no
 	// disk alarm.
 	FreeSpace func() (int64, error)
@@ -73,6 +75,7 @@ type Options struct {
 // done from time to time. Its methods may be called from any goroutine.
 type Bus struct {
 	limits          atomic.Pointer[Config]
+	policies        atomic.Pointer[Policies]
 	started         time.Time
 	opt             Options
 	shards          []*shard
@@ -123,6 +126,7 @@ func Open(o Options) (*Bus, error) {
 		vhosts: make(map[string]*VHost),
 	}
 	b.Configure(o.Config)
+	b.policies.Store(o.Policies)
 	_, b.authorizeInline = o.Authorizer.(Inline)
 	b.unrestricted.Store(isUnrestricted(o.Authorizer))
 	b.interceptInline = true
