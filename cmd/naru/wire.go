@@ -64,7 +64,11 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.openStore(); err != nil {
 		return err
 	}
-	if n.bus, err = core.Open(n.busOptions()); err != nil {
+	options := n.busOptions()
+	if options.Policies, err = n.cfg.CorePolicies(); err != nil {
+		return err
+	}
+	if n.bus, err = core.Open(options); err != nil {
 		return fmt.Errorf("open bus: %w", err)
 	}
 	if err := n.declare(); err != nil {
