@@ -31,11 +31,11 @@ func (a *Auth) allows(id *core.Identity, r core.Right) bool {
 }
 
 func queue(what core.Action, name string) core.Right {
-	return core.Right{Action: what, Resource: core.ResourceQueue, Address: []byte(name)}
+	return core.Right{Action: what, Resource: core.ResourceQueue, Syntax: core.SyntaxAMQP, Address: []byte(name)}
 }
 
 func exchange(what core.Action, name string) core.Right {
-	return core.Right{Action: what, Resource: core.ResourceExchange, Address: []byte(name)}
+	return core.Right{Action: what, Resource: core.ResourceExchange, Syntax: core.SyntaxAMQP, Address: []byte(name)}
 }
 
 func key(what core.Action, exchange, key string) core.Right {
