@@ -54,7 +54,13 @@ type Store struct {
 type VHost struct {
 	Name   string  `yaml:"name" doc:"The name."`
 	Queues []Queue `yaml:"queues" doc:"Queues that are declared at the start, if they are not there."`
+
+	MaxConnections int `yaml:"max_connections" doc:"Connections at the same time. Negative: any number; 0: none."`
+	MaxQueues      int `yaml:"max_queues" doc:"Queues that there may be. Negative: any number; 0: none but those above."`
 }
+
+// SetDefaults gives a vhost what it need not be told.
+func (v *VHost) SetDefaults() { v.MaxConnections, v.MaxQueues = core.Unlimited, core.Unlimited }
 
 // Queue is a queue that is declared at the start.
 type Queue struct {

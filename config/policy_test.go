@@ -100,6 +100,16 @@ func TestPolicyKeysAreDocumented(t *testing.T) {
 	}
 }
 
+func TestVHostLimits(t *testing.T) {
+	c, err := loadPolicies("vhosts: [{name: a}, {name: b, max_connections: 0, max_queues: 7}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := c.VHosts[0], c.VHosts[1]; a.MaxConnections != -1 || a.MaxQueues != -1 || b.MaxConnections != 0 || b.MaxQueues != 7 {
+		t.Errorf("%+v", c.VHosts)
+	}
+}
+
 // Permissions in a file: nothing, and nobody, are told apart.
 func TestPermissionsInAFile(t *testing.T) {
 	c, err := loadPolicies(`

@@ -54,6 +54,8 @@ type Options struct {
 	Shards []Shard
 	// VHosts are the names to be there; "/" always is.
 	VHosts []string
+	// VHostLimits are those of vhosts that have any.
+	VHostLimits map[string]VHostLimits
 	// Authenticator decides who clients are; nil: whoever they say.
 	Authenticator Authenticator
 	// Authorizer decides what they may do; nil: everything.
@@ -95,6 +97,7 @@ type Bus struct {
 	stats       busStats
 	drops       dropLog
 	alarms      alarms
+	occupancy   occupancy
 	rejecting   atomic.Bool // some queue refuses what it has no room for
 	janitor     janitor
 	timers      timers

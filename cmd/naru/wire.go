@@ -183,6 +183,10 @@ func (n *node) busOptions() core.Options {
 	}
 	for _, v := range n.cfg.VHosts {
 		o.VHosts = append(o.VHosts, v.Name)
+		if o.VHostLimits == nil {
+			o.VHostLimits = make(map[string]core.VHostLimits)
+		}
+		o.VHostLimits[v.Name] = core.VHostLimits{Connections: v.MaxConnections, Queues: v.MaxQueues}
 	}
 	if n.cfg.Store.Engine != "memory" {
 		o.FreeSpace = n.freeSpace

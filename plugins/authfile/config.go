@@ -17,6 +17,9 @@ type User struct {
 	VHosts      *[]string `yaml:"vhosts" reload:"true" doc:"Names of the vhosts the user may enter. Absent: all; [] none."`
 	Tags        []string  `yaml:"tags" reload:"true" doc:"Tags as RabbitMQ has them, at most 32. impersonator: may publish in the name of any user. Those that mean nothing to naru are ignored."`
 
+	MaxConnections *int `yaml:"max_connections" reload:"true" doc:"Connections the user may have at the same time. Absent or negative: any number; 0: none."`
+	MaxChannels    *int `yaml:"max_channels" reload:"true" doc:"AMQP channels in all connections of the user together. Absent or negative: any number; 0: none."`
+
 	Permissions      *map[string]Permission                `yaml:"permissions" reload:"true" doc:"Permissions as RabbitMQ has them, by vhost. Absent: only the acl counts; {} allows nothing. The user may enter these vhosts and no others. With an acl, both must allow."`
 	TopicPermissions map[string]map[string]TopicPermission `yaml:"topic_permissions" reload:"true" doc:"Topic permissions as RabbitMQ has them, by vhost and exchange. They only narrow: an exchange without any is not restricted."`
 }

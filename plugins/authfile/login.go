@@ -187,7 +187,17 @@ func (p *policy) admitAnonymous(c *core.Credentials) (core.Identity, error) {
 	return id, nil
 }
 
+// UserLimits returns how many connections and channels a user may have. They are for
+// what comes; who is there stays.
+func (a *Auth) UserLimits(id *core.Identity) (connections, channels int) {
+	if u := a.policy.Load().users[id.User]; u != nil && !id.Anonymous {
+		return u.maxConnections, u.maxChannels
+	}
+	return core.Unlimited, core.Unlimited
+}
+
 var (
 	_ core.Authenticator      = (*Auth)(nil)
+	_ core.Limiting           = (*Auth)(nil)
 	_ core.QuickAuthenticator = (*Auth)(nil)
 )

@@ -257,11 +257,19 @@ func literally(mark, value string) bool {
 // A client without an id has the text of the placeholder for one, as in RabbitMQ.
 func TestClientIDUnset(t *testing.T) {
 	a := mustNew(t, narrowed(TopicPermission{Write: `^s\.{client_id}\.v`}))
-	id := &core.Identity{User: "alice", VHost: "/"}
-	for k, want := range map[string]bool{"s.{client_id}.v": true, "s..v": false, "s.x.v": false} {
-		if got := a.allows(id, key(pub, "amq.topic", k)); got != want {
-			t.Errorf("%q: %v", k, got)
+	labelled := &core.Identity{User: "alice", VHost: "/", Protocol: "amqp", ClientID: "x"} // by itself
+	for _, id := range []*core.Identity{{User: "alice", VHost: "/"}, labelled} {
+		for k, want := range map[string]bool{"s.{client_id}.v": true, "s..v": false, "s.x.v": false} {
+			if got := a.allows(id, key(pub, "amq.topic", k)); got != want {
+				t.Errorf("%+v, %q: %v", id, k, got)
+			}
 		}
+	}
+	a = mustNew(t, with(list("write s/%c/v")))
+	device := *labelled
+	device.Protocol = "mqtt"
+	if a.allows(labelled, key(pub, "amq.topic", "s.x.v")) || !a.allows(&device, topic(pub, "s/x/v")) {
+		t.Error("a label counts as a client id, or the id of an MQTT client does not")
 	}
 }
 
@@ -504,6 +512,26 @@ func TestTags(t *testing.T) {
 	}
 	if id := (core.Identity{Tags: core.TagImpersonator}); !id.Tags.Has(core.TagImpersonator) || id.Tags.Has(core.TagAdministrator) {
 		t.Error("Has is wrong")
+	}
+}
+
+func TestUserLimits(t *testing.T) {
+	three, none := 3, 0
+	a := mustNew(t, Config{Users: map[string]User{
+		"alice": {Password: guestHash, MaxConnections: &three, MaxChannels: &none}, "bob": {Password: guestHash},
+	}})
+	for _, w := range []struct {
+		id                    core.Identity
+		connections, channels int
+	}{
+		{core.Identity{User: "alice"}, 3, 0},
+		{core.Identity{User: "bob"}, -1, -1},
+		{core.Identity{User: "gone"}, -1, -1},
+		{core.Identity{User: "alice", Anonymous: true}, -1, -1},
+	} {
+		if connections, channels := a.UserLimits(&w.id); connections != w.connections || channels != w.channels {
+			t.Errorf("%+v: %d connections, %d channels", w.id, connections, channels)
+		}
 	}
 }
 

@@ -54,6 +54,8 @@ type user struct {
 
 	certified bool // let in by a certificate
 	tags      core.Tags
+
+	maxConnections, maxChannels int // negative: any number
 }
 
 // compile reports all problems at once.
@@ -79,6 +81,7 @@ func compile(c Config) (*policy, error) {
 		u := &user{
 			grant:  compileGrant(path, written.ACL, written.VHosts, add),
 			stored: written.Password, certified: written.Certificate,
+			maxConnections: limit(written.MaxConnections), maxChannels: limit(written.MaxChannels),
 		}
 		u.permissions = compilePermissions(path, name, written, add)
 		var err error
@@ -113,6 +116,13 @@ func compileGrant(path string, acl, vhosts *[]string, add func(error)) grant {
 		g.vhosts = &names
 	}
 	return g
+}
+
+func limit(n *int) int {
+	if n == nil {
+		return core.Unlimited
+	}
+	return *n
 }
 
 // printable is a user name as part of the path of a key.

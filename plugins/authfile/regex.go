@@ -211,7 +211,7 @@ func (m *keyMatcher) matches(p *policy, id *core.Identity, r core.Right) bool {
 	case m.all:
 		return true
 	case m.parts != nil:
-		if re = p.expressions.of(m, id.ClientID); re == nil {
+		if re = p.expressions.of(m, clientIDOf(id)); re == nil {
 			return false
 		}
 	case re == nil:
