@@ -1,10 +1,11 @@
 package core
 
 import (
-	"bytes"
 	"cmp"
 	"regexp"
 	"slices"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // A Policy gives queues and exchanges properties that they were not declared
@@ -174,20 +175,10 @@ func least[T int32 | int64](a, b T) T {
 }
 
 // mentions says whether a declarer wrote an argument: that it asked for what is the
-// default cannot be seen from the options. It looks for the name with its length
-// before it, as both stand in a table. They might stand inside a value too, and then
-// the declarer's own default counts.
-func mentions(table []byte, name string) bool {
-	for rest := table; ; {
-		i := bytes.Index(rest, []byte(name))
-		if i < 0 {
-			return false
-		}
-		if i > 0 && int(rest[i-1]) == len(name) {
-			return true
-		}
-		rest = rest[i+1:]
-	}
+// default cannot be seen from the options.
+func mentions(arguments []byte, name string) bool {
+	_, ok := props.Table(arguments).Get(name)
+	return ok
 }
 
 // SetPolicies puts policies in force.

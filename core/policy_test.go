@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // policyOf makes a policy: its definition is written "key=value key=value".
@@ -139,10 +141,9 @@ func TestOperatorPolicyBounds(t *testing.T) {
 	}
 }
 
-// arguments is a table as a declarer writes it, with one text under this name.
-func arguments(name string) []byte {
-	return append(append([]byte{byte(len(name))}, name...), "S\x00\x00\x00\x01v"...)
-}
+// arguments is a table as a declarer writes it, with one entry. What it says is in
+// the options already.
+func arguments(name string) []byte { return props.AddStr(nil, name, "v") }
 
 func TestPolicyAndQueue(t *testing.T) {
 	limits := func(l QueueLimits) QueueOptions { return QueueOptions{Limits: l} }
@@ -167,8 +168,10 @@ func TestPolicyAndQueue(t *testing.T) {
 		{"overflow", "overflow=reject-publish", QueueOptions{}, limits(QueueLimits{Overflow: RejectPublish})},
 		{"overflow declared", "overflow=reject-publish", limits(QueueLimits{Overflow: RejectPublishDLX}), limits(QueueLimits{Overflow: RejectPublishDLX})},
 		{"overflow declared, the default", "overflow=reject-publish", QueueOptions{Arguments: arguments("x-overflow")}, QueueOptions{Arguments: arguments("x-overflow")}},
-		{"another argument", "overflow=reject-publish", QueueOptions{Arguments: arguments("xx-overflow")},
-			QueueOptions{Arguments: arguments("xx-overflow"), Limits: QueueLimits{Overflow: RejectPublish}}},
+		{"another argument", "overflow=reject-publish", QueueOptions{Arguments: arguments("x-max-length")},
+			QueueOptions{Arguments: arguments("x-max-length"), Limits: QueueLimits{Overflow: RejectPublish}}},
+		{"an argument in a value", "overflow=reject-publish", QueueOptions{Arguments: props.AddStr(nil, "x", "\x0ax-overflow")},
+			QueueOptions{Arguments: props.AddStr(nil, "x", "\x0ax-overflow"), Limits: QueueLimits{Overflow: RejectPublish}}},
 		{"overflow of a quorum queue", "overflow=reject-publish-dlx", QueueOptions{Quorum: true}, QueueOptions{Quorum: true}},
 		{"overflow of a classic queue", "overflow=reject-publish-dlx", QueueOptions{}, limits(QueueLimits{Overflow: RejectPublishDLX})},
 
