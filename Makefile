@@ -44,7 +44,7 @@ bench: ## the figures of docs/benchmarks.md (takes some minutes)
 
 .PHONY: docs
 docs: ## regenerate the generated parts of the documentation
-	go test ./cmd/naru ./cmd/naru/e2e -run 'TestDocs|TestReport' -update
+	go test ./cmd/naru ./cmd/naru/e2e ./cmd/naru/e2e/amqp -run 'TestDocs|TestReport' -update
 
 .PHONY: deb
 deb: ## build a Debian package for this machine (ARCH=arm64 for another) in dist/

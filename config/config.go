@@ -10,6 +10,7 @@ import (
 	"github.com/narumq/naru/plugins/authfile"
 	"github.com/narumq/naru/plugins/operator"
 	"github.com/narumq/naru/plugins/prometheus"
+	"github.com/narumq/naru/protocols/amqp"
 	"github.com/narumq/naru/protocols/mqtt"
 	"github.com/narumq/naru/protocols/ws"
 )
@@ -25,6 +26,7 @@ type Config struct {
 	VHosts    []VHost           `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there."`
 	Auth      authfile.Config   `yaml:",inline"`
 	MQTT      mqtt.Config       `yaml:"mqtt" doc:"The MQTT adapter."`
+	AMQP      amqp.Config       `yaml:"amqp" doc:"The AMQP 0-9-1 adapter."`
 	Metrics   prometheus.Config `yaml:"metrics" doc:"Health and metrics over HTTP, for this machine."`
 	WS        ws.Config         `yaml:"ws" doc:"MQTT over WebSocket."`
 	Operator  operator.Config   `yaml:"operator" doc:"The operator's command line."`
@@ -84,6 +86,7 @@ func Default() Config {
 		Transport: transport.DefaultConfig(),
 		Auth:      authfile.DefaultConfig(),
 		MQTT:      mqtt.DefaultConfig(),
+		AMQP:      amqp.DefaultConfig(),
 		Metrics:   prometheus.DefaultConfig(),
 		WS:        ws.DefaultConfig(),
 		Operator:  operator.DefaultConfig(),

@@ -149,3 +149,6 @@ func (b *Bus) largestQueues(n int) []QueueInfo {
 	sort.Slice(all, func(i, j int) bool { return all[i].Bytes > all[j].Bytes })
 	return all[:min(n, len(all))]
 }
+
+// Alarmed says whether publishers are held back.
+func (b *Bus) Alarmed() bool { return b.alarms.active.Load() != 0 }

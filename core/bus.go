@@ -359,7 +359,10 @@ func (b *Bus) eachQueue(f func(*Queue) bool) {
 	for _, vh := range b.vhosts {
 		vh.mu.RLock()
 		for _, q := range vh.queues {
-			qs = append(qs, q)
+			q.eachLane(func(lane *Queue) bool {
+				qs = append(qs, lane)
+				return true
+			})
 		}
 		vh.mu.RUnlock()
 		for i := range vh.sessions {

@@ -10,21 +10,50 @@ import (
 // gone.
 func (q *Queue) Consume(t *Turn, sink Sink, opt ConsumerOptions) (*Consumer, error) {
 	c := &Consumer{q: q, sink: sink, opt: opt}
+	if err := q.admit(c); err != nil {
+		return nil, err
+	}
+	if c.credit != nil {
+		c.resumeLanes(t)
+		return c, nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.deliverLocked(t)
+	return c, nil
+}
+
+// admit attaches a consumer, if it may be.
+func (q *Queue) admit(c *Consumer) error {
 	n := q.named
+	if n == nil || n.lanes == nil {
+		return q.admitHere(c)
+	}
+	c.credit = &laneCredit{root: c}
+	n.lanes.mu.Lock()
+	defer n.lanes.mu.Unlock()
+	err := q.admitHere(c)
+	if err == nil {
+		q.attachLanes(c)
+	}
+	return err
+}
+
+func (q *Queue) admitHere(c *Consumer) error {
+	n := q.named
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	switch {
 	case q.deleted:
-		return nil, fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
+		return fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
 	case n == nil:
-	case n.exclusive != nil, opt.Exclusive && len(q.consumers) > 0, opt.Exclusive && n.opt.SingleActive:
-		return nil, fmt.Errorf("queue %q: %w", q.name, ErrInUse)
-	case opt.Exclusive:
+	case n.exclusive != nil, c.opt.Exclusive && len(q.consumers) > 0, c.opt.Exclusive && n.opt.SingleActive:
+		return fmt.Errorf("queue %q: %w", q.name, ErrInUse)
+	case c.opt.Exclusive:
 		n.exclusive = c
 	}
 	q.attachLocked(c)
-	q.deliverLocked(t)
-	return c, nil
+	return nil
 }
 
 // attachLocked puts a consumer behind those of its priority.
@@ -76,6 +105,14 @@ func (q *Queue) detachLocked(t *Turn, c *Consumer) {
 // Stop ends deliveries to the consumer. What it has it may still settle; Cancel
 // gives it back.
 func (c *Consumer) Stop(t *Turn) {
+	if c.credit == nil {
+		c.stop(t)
+		return
+	}
+	c.eachLane(true, func(k *Consumer) { k.stop(t) })
+}
+
+func (c *Consumer) stop(t *Turn) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -104,6 +104,9 @@ type Consumer struct {
 	q    *Queue
 	sink Sink
 	opt  ConsumerOptions
+	// credit is shared by the consumers that one client has on the lanes of a
+	// queue with priorities; nil elsewhere.
+	credit *laneCredit
 
 	// guarded by q.mu
 	unsettled int32
@@ -131,6 +134,10 @@ func (q *Queue) consume(t *Turn, sink Sink, opt ConsumerOptions) *Consumer {
 
 // Resume tells the queue that the sink has room again.
 func (c *Consumer) Resume(t *Turn) {
+	if c.credit != nil {
+		c.resumeLanes(t)
+		return
+	}
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
 	c.paused = false
@@ -189,6 +196,10 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 	default:
 		q.removeLocked(t, e)
 	}
+	if c.credit != nil { // other lanes may come first
+		t.Do(c.resumeLanes)
+		return Done
+	}
 	q.deliverLocked(t)
 	return Done
 }
@@ -197,6 +208,9 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 func (c *Consumer) returnLocked(t *Turn, e *entry) {
 	c.unsettled--
 	c.q.unsettled--
+	if c.credit != nil {
+		c.credit.used.Add(-1)
+	}
 	c.progress = t.Now
 	c.paused = false
 }
@@ -232,6 +246,14 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 // place; what it has received (QoS 2) stays until the next consumer completes
 // it, or is done if there can be none.
 func (c *Consumer) Cancel(t *Turn) {
+	if c.credit == nil {
+		c.cancel(t)
+		return
+	}
+	c.eachLane(true, func(k *Consumer) { k.cancel(t) })
+}
+
+func (c *Consumer) cancel(t *Turn) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -266,6 +288,9 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		}
 		c.unsettled--
 		q.unsettled--
+		if c.credit != nil {
+			c.credit.used.Add(-1)
+		}
 		e.cons = nil
 		switch {
 		case e.state == entrySent:
@@ -301,6 +326,9 @@ func (c *Consumer) creditLocked() bool {
 func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 	q := c.q
 	qos := min(e.qos, c.opt.QoS)
+	if c.credit != nil && qos > AtMostOnce && !c.credit.take(c.opt.Limit) {
+		return false
+	}
 	v := c.sink.Deliver(t, Delivery{
 		Consumer: c, Msg: m, Ordinal: e.ord, QoS: qos,
 		Retain:      e.flags&flagRetained != 0,
@@ -308,9 +336,12 @@ func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 		Released:    e.state == entryReceived,
 		Moved:       e.flags&flagMoved != 0,
 		Failures:    int(e.failures),
-		Left:        q.count - q.unsettled - 1,
+		Left:        q.count - q.unsettled - 1 + c.credit.elsewhere(),
 	})
 	if v == Refused {
+		if c.credit != nil && qos > AtMostOnce {
+			c.credit.used.Add(-1)
+		}
 		c.paused = true
 		return false
 	}

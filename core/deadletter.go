@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Death says why a message was dead-lettered.
 type Death uint8
@@ -66,24 +69,21 @@ func (q *Queue) failedLocked(t *Turn, e *entry) bool {
 // bury publishes what is dying, and takes it out of the queue in the same batch.
 func (q *Queue) bury(t *Turn) {
 	q.mu.Lock()
-	list := q.named.dying
+	list, dl := q.named.dying, q.named.deadLetter
 	q.named.dying = nil
 	q.mu.Unlock()
-	p := q.vh.NewInternalPublisher()
 	for i, d := range list {
 		q.mu.Lock()
 		e := q.head.find(d.ord)
-		if e == nil || e.state != entryDying { // purged, or deleted with the queue
+		if e == nil || e.state != entryDying { // deleted with the queue
 			q.mu.Unlock()
 			continue
 		}
-		m, dl := q.deadLetterLocked(t, e.msg, d.why)
+		m := e.msg
 		q.mu.Unlock()
-		if m != nil {
-			if wait := q.publishDead(t, p, m, dl); wait != nil {
-				q.buryLater(list[i:], wait)
-				return
-			}
+		if wait := q.publishDead(t, m, dl, d.why); wait != nil {
+			q.buryLater(list[i:], wait)
+			return
 		}
 		q.mu.Lock()
 		if e := q.head.find(d.ord); e != nil && e.state == entryDying {
@@ -112,34 +112,70 @@ func (q *Queue) buryLater(list []dying, wait Wait) {
 	})
 }
 
-// publishDead publishes a dead letter. One that nothing is bound for, or that a
-// full queue refuses, is dropped, as RabbitMQ does.
-func (q *Queue) publishDead(t *Turn, p *Publisher, m *Message, dl *DeadLetter) Wait {
+// publishDead publishes a dead letter. One that nothing is bound for, that a full
+// queue refuses, or that goes in a circle is dropped, as RabbitMQ does.
+func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait {
+	if dl == nil { // a change of policy
+		return nil
+	}
 	x := q.vh.Exchange(dl.Exchange)
 	if x == nil {
 		return nil
 	}
-	m.Exchange = x
-	wait, err := p.Publish(t, m)
-	if err != nil && m.Stored != nil {
-		m.Stored.abortUnused(t)
+	dead, deaths := q.deadLetter(t, m, dl, why)
+	dead.Exchange = x
+	p := q.vh.NewInternalPublisher()
+	r, wait, err := p.admit(t, dead)
+	if wait != nil || err != nil {
+		return wait
 	}
-	return wait
+	if why != DiedRejected {
+		r = r.without(deaths.circles)
+	}
+	p.accept(t, r, dead)
+	return nil
 }
 
-// deadLetterLocked makes the message that goes to the dead letter exchange, nil
-// if it goes in a circle.
-func (q *Queue) deadLetterLocked(t *Turn, m *Message, why Death) (*Message, *DeadLetter) {
-	dl := q.named.deadLetter
-	if dl == nil {
-		return nil, nil
+// deadLetterRefused dead-letters a message that queues have refused and want to
+// have dead-lettered nevertheless.
+func (r *route) deadLetterRefused(t *Turn, m *Message) {
+	for i := range r.targets {
+		q := r.targets[i].q
+		if q.named == nil || q.named.deadLetter == nil || q.named.opt.Limits.Overflow != RejectPublishDLX || !q.refuses(m) {
+			continue
+		}
+		kept := m.keep()
+		t.Do(func(t *Turn) { q.sendDead(t, kept) })
 	}
-	dead := &Message{
-		Topic: m.Topic, Payload: m.Payload, Syntax: m.Syntax, QoS: m.QoS, Persistent: m.Persistent, Owned: true,
-		Props: m.Props, Priority: m.Priority, Died: true,
+}
+
+func (q *Queue) sendDead(t *Turn, m *Message) {
+	wait := q.publishDead(t, m, q.named.deadLetter, DiedMaxLength)
+	if wait == nil {
+		return
 	}
-	if dl.HasKey {
-		dead.Topic, dead.Syntax = []byte(dl.Key), SyntaxAMQP
+	b := q.vh.bus
+	b.spawn(func(ctx context.Context) {
+		wait(ctx)
+		if ctx.Err() == nil {
+			t := b.NewTurn()
+			q.sendDead(t, m)
+			t.End()
+		}
+	})
+}
+
+// without returns the route without some queues.
+func (r *route) without(leave func(queue string) bool) *route {
+	if !slices.ContainsFunc(r.targets, func(tg target) bool { return tg.q.kind == KindNamed && leave(tg.q.name) }) {
+		return r
 	}
-	return dead, dl
+	less := *r
+	less.targets = nil
+	for _, tg := range r.targets {
+		if tg.q.kind != KindNamed || !leave(tg.q.name) {
+			less.targets = append(less.targets, tg)
+		}
+	}
+	return &less
 }

@@ -23,7 +23,8 @@ type QueueOptions struct {
 	DeliveryLimit int32 // failed deliveries that a message may have, 0: any number, AtOnce: none
 	DeadLetter    *DeadLetter
 	Limits        QueueLimits
-	Quorum        bool // what it was asked to be, for those who list it
+	lane          uint8 // of the priority that the queue is a lane for
+	Quorum        bool  // what it was asked to be, for those who list it
 	// Arguments are the arguments as the declarer wrote them, for those who
 	// compare or list them.
 	Arguments []byte
@@ -39,7 +40,9 @@ type DeadLetter struct {
 
 // named is what a declared queue has beside what every queue has.
 type named struct {
-	opt QueueOptions // never changed
+	opt   QueueOptions // never changed
+	lanes *lanes       // of a queue with priorities, but not of its lanes; never changed
+	root  *Queue       // of a lane: the queue with priorities; never changed
 
 	// guarded by q.mu
 	exclusive  *Consumer // the only one, by its wish
@@ -127,6 +130,7 @@ func (vh *VHost) newNamed(name string, o QueueOptions) *Queue {
 func (vh *VHost) setNamed(q *Queue, o QueueOptions) {
 	n := &named{opt: o, deadLetter: o.DeadLetter}
 	n.expiry.Owner, n.disuse.Owner = (*expiryOf)(q), (*disuseOf)(q)
+	n.initLanes(q)
 	q.named = n
 	q.limit(o.Limits.shared())
 	vh.queues[q.name] = q
@@ -165,8 +169,8 @@ func (vh *VHost) Drop(t *Turn, q *Queue, ifUnused, ifEmpty bool) (ready int64, e
 	}
 	q.mu.Lock()
 	consumers := len(q.consumers)
-	ready = q.count - q.unsettled
 	q.mu.Unlock()
+	ready, _ = q.waiting()
 	switch {
 	case ifUnused && consumers > 0:
 		return 0, fmt.Errorf("queue %q: %w", q.name, ErrInUse)
@@ -174,8 +178,22 @@ func (vh *VHost) Drop(t *Turn, q *Queue, ifUnused, ifEmpty bool) (ready int64, e
 		return 0, fmt.Errorf("queue %q: %w", q.name, ErrNotEmpty)
 	}
 	vh.forgetLocked(t, q)
-	q.destroy(t)
+	q.destroyAll(t)
 	return ready, nil
+}
+
+// destroyAll destroys the queue with its lanes.
+func (q *Queue) destroyAll(t *Turn) {
+	if n := q.named; n != nil && n.lanes != nil {
+		n.lanes.mu.Lock() // no lane is made any more
+		defer n.lanes.mu.Unlock()
+		for _, lane := range n.lanes.list[1:] {
+			if lane != nil {
+				lane.destroy(t)
+			}
+		}
+	}
+	q.destroy(t)
 }
 
 // forgetLocked has nothing find the queue any more. The caller holds vh.mu.

@@ -4,12 +4,23 @@ import "context"
 
 // Getter returns a consumer that is served only when it asks, by Get.
 func (q *Queue) Getter(sink Sink, opt ConsumerOptions) *Consumer {
-	return &Consumer{q: q, sink: sink, opt: opt, stopped: true}
+	c := &Consumer{q: q, sink: sink, opt: opt, stopped: true}
+	if q.named != nil && q.named.lanes != nil {
+		c.credit = &laneCredit{root: c}
+	}
+	return c
 }
 
 // Get offers the next message to the sink of a getter, which must take it: got
 // says that there was one. A Wait means that it must be read from disk first.
 func (c *Consumer) Get(t *Turn) (got bool, w Wait) {
+	if c.credit != nil {
+		return c.getLanes(t)
+	}
+	return c.get(t)
+}
+
+func (c *Consumer) get(t *Turn) (got bool, w Wait) {
 	q := c.q
 	q.mu.Lock()
 	defer q.mu.Unlock()

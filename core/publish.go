@@ -96,6 +96,7 @@ func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 	if b.rejecting.Load() && r.refuses(m) {
 		t.Stats.Rejected++
 		m.Stored.abortUnused(t)
+		r.deadLetterRefused(t, m)
 		return nil, nil, ErrQuota
 	}
 	return r, nil, nil

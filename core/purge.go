@@ -28,6 +28,16 @@ type purge struct {
 // Purge empties a queue of what has not been sent, and returns how many messages
 // that was. It waits until they are gone from disk.
 func (b *Bus) Purge(ctx context.Context, q *Queue) (purged int64, err error) {
+	q.eachLane(func(lane *Queue) bool {
+		var n int64
+		n, err = b.purge(ctx, lane)
+		purged += n
+		return err == nil
+	})
+	return purged, err
+}
+
+func (b *Bus) purge(ctx context.Context, q *Queue) (purged int64, err error) {
 	// What has been acknowledged is on disk, but the queue may not know it yet.
 	if err := b.durably(ctx, q.id, func(t *Turn) { t.part(q.sh) }); err != nil {
 		return 0, err

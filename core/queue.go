@@ -201,19 +201,34 @@ type QueueInfo struct {
 
 // Info returns a snapshot of the queue.
 func (q *Queue) Info() QueueInfo {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return QueueInfo{
-		Name: q.name, Kind: q.kind, Durable: q.durable,
-		Ready: q.count - q.unsettled, Unsettled: q.unsettled, Bytes: q.bytes,
-		InMemory: int64(q.head.n - q.head.gone + q.far.tail.n - q.far.tail.gone), Consumers: len(q.consumers),
-	}
+	i := QueueInfo{Name: q.name, Kind: q.kind}
+	q.eachLane(func(lane *Queue) bool {
+		lane.mu.Lock()
+		defer lane.mu.Unlock()
+		i.Durable = lane.durable
+		i.Ready += lane.count - lane.unsettled
+		i.Unsettled += lane.unsettled
+		i.Bytes += lane.bytes
+		i.InMemory += int64(lane.head.n - lane.head.gone + lane.far.tail.n - lane.far.tail.gone)
+		i.Consumers = len(lane.consumers) // the same on all
+		return true
+	})
+	return i
 }
 
 // enqueue adds a message, which may be borrowed, with the guarantee qos. extra
 // are flags of the entry. stored, if not nil, is where the payload is kept once
 // for several queues. Whether the queue refuses is asked before; see refuses.
 func (q *Queue) enqueue(t *Turn, m *Message, qos QoS, extra uint8, stored *sharedBody) {
+	if n := q.named; n != nil && n.lanes != nil {
+		q.lane(t, m).put(t, m, qos, extra, stored)
+		q.tooMany(t)
+		return
+	}
+	q.put(t, m, qos, extra, stored)
+}
+
+func (q *Queue) put(t *Turn, m *Message, qos QoS, extra uint8, stored *sharedBody) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
@@ -318,6 +333,13 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 // refuses says whether the queue is full and leaves messages to their
 // publishers rather than drop what it has.
 func (q *Queue) refuses(m *Message) bool {
+	if n := q.named; n != nil && n.lanes != nil {
+		q.mu.Lock()
+		l := q.limits.value()
+		q.mu.Unlock()
+		ready, bytes := q.waiting()
+		return l.Overflow.rejects() && l.exceeded(ready+1, bytes+int64(len(m.Payload)))
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.limits != nil && q.limits.Overflow.rejects() && q.fullLocked(m)
@@ -538,6 +560,9 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	}
 	q.deliverLocked(t)
 	q.dropExcessLocked(t)
+	if n := q.named; n != nil && n.root != nil {
+		t.Do(n.root.tooMany) // now that it can be dropped
+	}
 	if t.bus.overBudget() {
 		q.trimLocked(t)
 	}

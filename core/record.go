@@ -389,6 +389,7 @@ const (
 	optQuorum
 	optDeadLetter
 	optDeadLetterKey
+	optLane
 )
 
 func (o *QueueOptions) append(b []byte) []byte {
@@ -399,6 +400,7 @@ func (o *QueueOptions) append(b []byte) []byte {
 	}{
 		{o.AutoDelete, optAutoDelete}, {o.SingleActive, optSingleActive}, {o.Quorum, optQuorum},
 		{o.DeadLetter != nil, optDeadLetter}, {o.DeadLetter != nil && o.DeadLetter.HasKey, optDeadLetterKey},
+		{o.lane > 0, optLane},
 	} {
 		if f.on {
 			flags |= f.bit
@@ -411,7 +413,11 @@ func (o *QueueOptions) append(b []byte) []byte {
 		b = appendBytes(b, d.Exchange)
 		b = appendBytes(b, d.Key)
 	}
-	return appendBytes(b, o.Arguments)
+	b = appendBytes(b, o.Arguments)
+	if o.lane > 0 {
+		b = append(b, o.lane)
+	}
+	return b
 }
 
 func (r *reader) queueOptions(limits QueueLimits) *QueueOptions {
@@ -424,6 +430,9 @@ func (r *reader) queueOptions(limits QueueLimits) *QueueOptions {
 		o.DeadLetter = &DeadLetter{Exchange: r.string(), Key: r.string(), HasKey: flags&optDeadLetterKey != 0}
 	}
 	o.Arguments = bytes.Clone(r.bytes())
+	if flags&optLane != 0 {
+		o.lane = r.byte()
+	}
 	return o
 }
 

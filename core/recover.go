@@ -153,8 +153,10 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		r.told.Sessions++
 	default:
 		q = &Queue{}
-		vh.queues[rec.name] = q
-		r.told.Queues++
+		if rec.options == nil || rec.options.lane == 0 {
+			vh.queues[rec.name] = q
+			r.told.Queues++
+		}
 	}
 	q.vh, q.sh, q.kind, q.name, q.id, q.durable = vh, s, rec.kind, rec.name, queueOf(k), true
 	q.far, q.disk = noFar, new(onDisk)
@@ -164,8 +166,25 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 		if o == nil {
 			o = &QueueOptions{Durable: true, Limits: rec.limits}
 		}
+		if o.lane > 0 {
+			return r.lane(q, *o)
+		}
 		vh.setNamed(q, *o)
 	}
+	r.queues[q.id] = q
+	return nil
+}
+
+// lane puts a lane where it belongs: the queue it is a lane of was declared, and
+// is found, before.
+func (r *recovery) lane(q *Queue, o QueueOptions) error {
+	root := q.vh.queues[q.name]
+	if root == nil || root.named == nil || root.named.lanes == nil || int(o.lane) >= len(root.named.lanes.list) {
+		return fmt.Errorf("%w: lane %d of queue %q, which has none", errRecord, o.lane, q.name)
+	}
+	q.setLane(root, o)
+	root.named.lanes.list[o.lane] = q
+	root.named.lanes.publish()
 	r.queues[q.id] = q
 	return nil
 }

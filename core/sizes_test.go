@@ -14,7 +14,7 @@ func TestSizes(t *testing.T) {
 	}{
 		{"Queue", unsafe.Sizeof(Queue{}), 264},
 		{"Session", unsafe.Sizeof(Session{}), 384},
-		{"Consumer", unsafe.Sizeof(Consumer{}), 64},
+		{"Consumer", unsafe.Sizeof(Consumer{}), 72},
 		{"Principal", unsafe.Sizeof(Principal{}), 160},
 		{"Publisher", unsafe.Sizeof(Publisher{}), 48},
 		{"Gate", unsafe.Sizeof(Gate{}), 72},

@@ -137,7 +137,7 @@ func (q *Queue) destroy(t *Turn) {
 	}
 	for _, c := range q.consumers {
 		c.gone = true
-		if told, ok := c.sink.(CancelledSink); ok {
+		if told, ok := c.sink.(CancelledSink); ok && (c.credit == nil || c.credit.root == c) {
 			t.Do(func(t *Turn) { told.Cancelled(t, c) })
 		}
 	}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ type benchOptions struct {
 	rounds    int
 	subscribe bool
 	json      bool
+	over      []string
 
 	target string
 	pid    int
@@ -48,7 +50,7 @@ Without --target a broker is started for the measurement, with its data in a
 temporary directory. --peer mosquitto starts Debian's Mosquitto too and measures
 both in turns: compare only figures of one run, on a machine that is doing little
 else.`,
-		Example:   "  naru bench pairs --qos 0,1,2 --peer mosquitto --rounds 3\n  naru bench idle --n 8000\n  naru bench pairs --target 127.0.0.1:1883 --pid $(pidof naru)",
+		Example:   "  naru bench pairs --qos 0,1,2 --peer mosquitto --rounds 3\n  naru bench idle --n 8000\n  naru bench pairs --over tcp,tls,ws,wss --peer mosquitto\n  naru bench pairs --target 127.0.0.1:1883 --pid $(pidof naru)",
 		ValidArgs: kindNames(),
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,6 +68,7 @@ else.`,
 	f.DurationVar(&o.wait, "wait", 0, "how long idle connections are left alone")
 	f.IntVar(&o.rounds, "rounds", 1, "how often to measure everything; the median counts")
 	f.BoolVar(&o.subscribe, "subscribe", false, "give idle connections a subscription")
+	f.StringSliceVar(&o.over, "over", []string{"tcp"}, "what MQTT goes over, as in tcp,tls,ws,wss")
 	f.BoolVar(&o.json, "json", false, "print results as JSON")
 	f.StringVar(&o.target, "target", "", "address of a running broker")
 	f.IntVar(&o.pid, "pid", 0, "its process, whose CPU and memory is measured")
@@ -94,12 +97,16 @@ func (o *benchOptions) run(ctx context.Context, out, progress io.Writer, kinds [
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	targets, stop, err := o.targets(dir)
+	overs, err := o.overs()
+	if err != nil {
+		return err
+	}
+	targets, stop, err := o.targets(dir, overs)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
 	}
-	results, err := bench.RunAll(ctx, targets, o.scenarios(kinds), o.rounds, func(r bench.Result) {
+	results, err := bench.RunAll(ctx, targets, o.scenarios(kinds, overs), o.rounds, func(r bench.Result) {
 		fmt.Fprintln(progress, r.Text)
 	})
 	if err != nil {
@@ -118,7 +125,22 @@ func (o *benchOptions) run(ctx context.Context, out, progress io.Writer, kinds [
 	return err
 }
 
-func (o *benchOptions) scenarios(kinds []string) []bench.Scenario {
+// overs are what MQTT goes over, TCP if nothing is said.
+func (o *benchOptions) overs() (overs []bench.Over, err error) {
+	for _, text := range o.over {
+		over, err := bench.ParseOver(text)
+		if err != nil {
+			return nil, err
+		}
+		overs = append(overs, over)
+	}
+	if o.target != "" && !slices.Equal(overs, []bench.Over{bench.TCP}) {
+		return nil, errors.New("--over needs brokers that are started here: without --target")
+	}
+	return overs, nil
+}
+
+func (o *benchOptions) scenarios(kinds []string, overs []bench.Over) []bench.Scenario {
 	var all []bench.Scenario
 	for _, k := range kinds {
 		s := bench.Defaults(bench.Kind(k))
@@ -132,12 +154,15 @@ func (o *benchOptions) scenarios(kinds []string) []bench.Scenario {
 		if o.messages > 0 {
 			s.Messages, s.Duration, s.Warmup = o.messages, 0, 0
 		}
-		if len(o.qos) == 0 {
-			all = append(all, s)
+		levels := []uint{uint(s.QoS)}
+		if len(o.qos) > 0 {
+			levels = o.qos
 		}
-		for _, q := range o.qos {
+		for _, q := range levels {
 			s.QoS = byte(q)
-			all = append(all, s)
+			for _, s.Over = range overs {
+				all = append(all, s)
+			}
 		}
 	}
 	return all
@@ -152,7 +177,7 @@ func pick[T comparable](to *T, v T) {
 }
 
 // targets starts or names the brokers to be measured, ours first.
-func (o *benchOptions) targets(dir string) (targets []bench.Target, stop func() error, err error) {
+func (o *benchOptions) targets(dir string, overs []bench.Over) (targets []bench.Target, stop func() error, err error) {
 	var stops []func() error
 	stop = func() error {
 		var errs []error
@@ -169,7 +194,7 @@ func (o *benchOptions) targets(dir string) (targets []bench.Target, stop func() 
 	}
 	if o.target != "" {
 		targets = append(targets, bench.Target{Name: "naru", Addr: o.target, PID: o.pid})
-	} else if err := add(o.startSelf(filepath.Join(dir, "naru"))); err != nil {
+	} else if err := add(o.startSelf(dir, overs)); err != nil {
 		return nil, stop, err
 	}
 	for _, p := range o.peers {
@@ -177,10 +202,15 @@ func (o *benchOptions) targets(dir string) (targets []bench.Target, stop func() 
 		if err := os.MkdirAll(peer, 0o700); err != nil {
 			return nil, stop, err
 		}
-		switch p {
-		case "mosquitto":
+		switch {
+		case p == "mosquitto" && slices.Contains(overs, bench.TLS):
+			var cert, key string
+			if cert, key, err = bench.WriteCertificate(peer); err == nil {
+				err = add(bench.StartMosquittoTLS(peer, cert, key))
+			}
+		case p == "mosquitto":
 			err = add(bench.StartMosquitto(peer))
-		case "mosquitto-durable":
+		case p == "mosquitto-durable":
 			err = add(bench.StartMosquitto(peer, "persistence true", "autosave_interval 1800"))
 		default:
 			err = fmt.Errorf("peer %q is not known", p)
@@ -192,24 +222,56 @@ func (o *benchOptions) targets(dir string) (targets []bench.Target, stop func() 
 	return targets, stop, nil
 }
 
-// startSelf starts this program as the broker to be measured.
-func (o *benchOptions) startSelf(dir string) (bench.Target, func() error, error) {
+// startSelf starts this program as the broker to be measured, with a listener
+// for each thing that MQTT shall go over.
+func (o *benchOptions) startSelf(dir string, overs []bench.Over) (bench.Target, func() error, error) {
+	fail := func(err error) (bench.Target, func() error, error) { return bench.Target{}, nil, err }
 	self, err := os.Executable()
 	if err != nil {
-		return bench.Target{}, nil, err
+		return fail(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	data := filepath.Join(dir, "naru")
+	addr, err := bench.FreeAddr()
 	if err != nil {
-		return bench.Target{}, nil, err
+		return fail(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
+	mqtt, ws := "{address: \""+addr+"\"}", ""
+	layered := map[bench.Over]string{}
+	for _, over := range overs {
+		if over == bench.TCP {
+			continue
+		}
+		at, err := bench.FreeAddr()
+		if err != nil {
+			return fail(err)
+		}
+		layered[over] = at
+		listener := "{address: \"" + at + "\"}"
+		if over != bench.WS {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return fail(err)
+			}
+			cert, key, err := bench.WriteCertificate(dir)
+			if err != nil {
+				return fail(err)
+			}
+			listener = fmt.Sprintf("{address: %q, tls: {cert: %q, key: %q}}", at, cert, key)
+		}
+		if over == bench.TLS {
+			mqtt += ", " + listener
+		} else {
+			ws += listener + ", "
+		}
+	}
 	argv := []string{
-		self, "serve", "--set", "data_dir=" + dir, "--set", "log.level=warn",
-		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners.0.address=" + addr, "--set", "ws.enabled=false",
+		self, "serve", "--set", "data_dir=" + data, "--set", "log.level=warn", "--set", "metrics.enabled=false", "--set", "amqp.enabled=false",
+		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners=[" + mqtt + "]",
+		"--set", fmt.Sprint("ws.enabled=", ws != ""), "--set", "ws.listeners=[" + ws + "]",
 	}
 	for _, s := range o.set {
 		argv = append(argv, "--set", s)
 	}
-	return bench.StartCommand("naru", argv, addr)
+	t, stop, err := bench.StartCommand("naru", argv, addr, slices.Collect(maps.Values(layered))...)
+	t.Layered = layered
+	return t, stop, err
 }

@@ -39,6 +39,7 @@ func startEdge(t *testing.T, yaml string) *edge {
 	yaml = strings.ReplaceAll(yaml, "DIR", e.dir) + `
 store: {engine: memory}
 metrics: {enabled: false}
+amqp: {enabled: false}
 ws: {enabled: false}
 operator: {enabled: false}
 `

@@ -63,7 +63,7 @@ func (m *manager) next(life bool) string {
 func TestNotify(t *testing.T) {
 	m := newManager(t, 20*time.Millisecond)
 	src := source{set: []string{
-		"store.engine=memory", "mqtt.listeners.0.address=127.0.0.1:0", "ws.enabled=false",
+		"store.engine=memory", "mqtt.listeners.0.address=127.0.0.1:0", "ws.enabled=false", "metrics.enabled=false", "amqp.enabled=false",
 	}}
 	cfg, report, err := src.load()
 	if err != nil {
@@ -158,14 +158,15 @@ func TestReloadKeys(t *testing.T) {
 	c := config.Default()
 	never := map[string]bool{
 		"transport.poller": true, "transport.loops": true, "mqtt.enabled": true, "mqtt.sys_interval": true, "log.format": true,
+		"ws.enabled": true,
 	}
 	seen := 0
 	for _, k := range config.Keys(&c) {
 		section, _, _ := strings.Cut(k.Path, ".")
 		want := false
 		switch section {
-		case "bus", "transport", "mqtt", "log":
-			want = section != k.Path && !never[k.Path] && !strings.HasPrefix(k.Path, "mqtt.listeners")
+		case "bus", "transport", "mqtt", "ws", "log":
+			want = section != k.Path && !never[k.Path] && !strings.HasPrefix(k.Path, section+".listeners")
 		case "users", "anonymous", "acl":
 			want = true
 		}

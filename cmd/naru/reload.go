@@ -119,6 +119,12 @@ func (r *reloader) apply(cfg *config.Config) error {
 	if n.mqtt != nil {
 		n.mqtt.Configure(cfg.MQTT)
 	}
+	if n.amqp != nil {
+		n.amqp.Configure(cfg.AMQP)
+	}
+	if n.ws != nil {
+		n.ws.Configure(cfg.WS)
+	}
 	if rights {
 		n.bus.RevokeRights()
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
 	"github.com/narumq/naru/plugins/prometheus"
+	"github.com/narumq/naru/protocols/amqp"
 	"github.com/narumq/naru/protocols/mqtt"
 	"github.com/narumq/naru/protocols/ws"
 )
@@ -40,6 +41,7 @@ type node struct {
 	srv  *transport.Server
 	auth *authfile.Auth
 	mqtt *mqtt.Adapter
+	amqp *amqp.Adapter
 	ws   *ws.Adapter
 	host *host.Host
 
@@ -80,6 +82,10 @@ func (n *node) start(ctx context.Context) (err error) {
 		n.mqtt = mqtt.New(n.bus, n.srv, n.cfg.MQTT, version, n.log)
 		plugins = append(plugins, n.mqtt)
 	}
+	if n.cfg.AMQP.Enabled {
+		n.amqp = amqp.New(n.bus, n.srv, n.cfg.AMQP, version, n.log)
+		plugins = append(plugins, n.amqp)
+	}
 	if n.cfg.WS.Enabled {
 		n.ws = ws.New(n.srv, n.cfg.WS, n.overWebSocket(), n.log)
 		plugins = append(plugins, n.ws)
@@ -96,13 +102,18 @@ func (n *node) start(ctx context.Context) (err error) {
 		return err
 	}
 	if n.mqtt != nil {
-		for _, a := range n.mqtt.Addrs() {
-			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a))
+		for i, a := range n.mqtt.Addrs() {
+			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a, n.cfg.MQTT.Listeners[i].ProxyProtocol))
+		}
+	}
+	if n.amqp != nil {
+		for i, a := range n.amqp.Addrs() {
+			n.log.Info("listening", "protocol", "amqp", "address", a.String(), "open_to", n.openTo(a, n.cfg.AMQP.Listeners[i].ProxyProtocol))
 		}
 	}
 	if n.ws != nil {
-		for _, a := range n.ws.Addrs() {
-			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a))
+		for i, a := range n.ws.Addrs() {
+			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a, n.cfg.WS.Listeners[i].ProxyProtocol))
 		}
 	}
 	n.serving.Store(true)
@@ -118,6 +129,14 @@ func (n *node) overWebSocket() []ws.Protocol {
 			Names: []string{"mqtt", "mqttv3.1"},
 			Handler: func(l ws.Listener) func(*transport.Conn) transport.Handler {
 				return n.mqtt.Handler(mqtt.Listener{ListenConfig: l.ListenConfig, VHost: l.VHost})
+			},
+		})
+	}
+	if n.amqp != nil {
+		carried = append(carried, ws.Protocol{
+			Names: []string{"amqp"},
+			Handler: func(l ws.Listener) func(*transport.Conn) transport.Handler {
+				return n.amqp.Handler(amqp.Listener{ListenConfig: l.ListenConfig})
 			},
 		})
 	}
@@ -255,13 +274,19 @@ func (n *node) promise() string {
 	return "on disk (fsync)"
 }
 
-// openTo says who can use a listener.
-func (n *node) openTo(a net.Addr) string {
-	where := "every address that reaches it"
-	if a.Network() == "unix" {
-		where = "this machine only"
+// openTo says who can use a listener. Those behind a proxy may be anywhere.
+func (n *node) openTo(a net.Addr, proxy bool) string {
+	local := a.Network() == "unix"
+	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+		local = ap.Addr().IsLoopback()
 	}
-	if ap, err := netip.ParseAddrPort(a.String()); err == nil && ap.Addr().IsLoopback() {
+	where := "every address that reaches it"
+	switch {
+	case local && proxy:
+		where = "the clients of a proxy on this machine, wherever they are"
+	case proxy:
+		where = "the clients of every proxy that reaches it"
+	case local:
 		where = "this machine only"
 	}
 	return where + "; " + n.auth.Summary()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Conn struct {
 	need      int32         // bytes without which feeding is in vain
 	whole     int32         // bytes of the packet that is being read
 	limit     int32         // bytes of a packet that may be buffered, 0: as many as the handler needs
+	beat      int32         // milliseconds between calls of the handler's Beat, 0: none
 	silence   time.Duration // longest pause between reads, 0: any
 	lastRead  int64         // nanoseconds of the server's clock
 	quiet     bool          // nothing was read since the last look
@@ -135,6 +137,16 @@ func (c *Conn) Owned() bool { return c.owned }
 // pause between reads from now on, 0: any.
 func (c *Conn) LoggedIn(silence time.Duration) {
 	c.loggedIn, c.limit, c.silence = true, 0, silence
+	c.armSilence()
+}
+
+// A Beater is a Handler that has something to do from time to time. Beat is
+// called by whoever calls Feed, and while that waits.
+type Beater interface{ Beat(t *core.Turn) }
+
+// Beat has the handler's Beat called at least this often, 0: never.
+func (c *Conn) Beat(every time.Duration) {
+	c.beat = int32(min(every.Milliseconds(), math.MaxInt32))
 	c.armSilence()
 }
 
@@ -407,6 +419,9 @@ func (c *Conn) tick(t *core.Turn) {
 		c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
 		return
 	}
+	if c.beat > 0 {
+		c.handler.(Beater).Beat(t)
+	}
 	if c.quiet {
 		c.handler.Quiet()
 	}
@@ -421,6 +436,9 @@ func (c *Conn) armSilence() {
 	at := c.srv.now() + int64(quietTime)
 	if c.silence > 0 {
 		at = min(at, c.lastRead+int64(c.silence))
+	}
+	if c.beat > 0 {
+		at = min(at, c.srv.now()+int64(c.beat)*int64(time.Millisecond))
 	}
 	c.run.arm(c, at)
 }

@@ -37,6 +37,9 @@ type Listener struct {
 	VHost                  string `yaml:"vhost" doc:"The vhost of clients whose user name does not name one (vhost:user)."`
 }
 
+// SetDefaults gives a listener what it need not be told.
+func (l *Listener) SetDefaults() { l.VHost = "/" }
+
 // DefaultConfig returns the settings that hold where nothing is configured.
 func DefaultConfig() Config {
 	return Config{
@@ -86,7 +89,7 @@ func (c *Config) Validate() error {
 			bad("listeners[%d]: no address", i)
 		}
 		if c.Listeners[i].VHost == "" {
-			c.Listeners[i].VHost = "/"
+			bad("listeners[%d]: no vhost", i)
 		}
 	}
 	return errors.Join(errs...)

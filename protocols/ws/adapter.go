@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 
@@ -29,10 +30,12 @@ type Protocol struct {
 // An Adapter serves WebSocket. It is a plugin of the host.
 type Adapter struct {
 	srv       *transport.Server
-	cfg       Config
+	cfg       Config // at the start
 	log       *slog.Logger
 	protocols map[string]Protocol
 	upgrader  websocket.Upgrader
+
+	changed atomic.Pointer[Config] // by Configure, nil before
 
 	servers []*http.Server // set by Start
 	addrs   []net.Addr     // set by Start
@@ -48,13 +51,24 @@ func New(srv *transport.Server, cfg Config, protocols []Protocol, log *slog.Logg
 		}
 	}
 	a.upgrader = websocket.Upgrader{
-		HandshakeTimeout:  srv.AuthTimeout(),
-		EnableCompression: cfg.Compression,
-		WriteBufferPool:   &sync.Pool{},
-		CheckOrigin:       func(*http.Request) bool { return true }, // asked already
-		Error:             a.refuseUpgrade,
+		HandshakeTimeout: srv.AuthTimeout(),
+		WriteBufferPool:  &sync.Pool{},
+		CheckOrigin:      func(*http.Request) bool { return true }, // asked already
+		Error:            a.refuseUpgrade,
 	}
 	return a
+}
+
+// Configure puts other settings in force, for requests from now on: connections
+// that have been upgraded keep theirs. Listeners stay as they are until the
+// adapter is made anew, and so does the time of a login as far as it is HTTP.
+func (a *Adapter) Configure(cfg Config) { a.changed.Store(&cfg) }
+
+func (a *Adapter) conf() *Config {
+	if c := a.changed.Load(); c != nil {
+		return c
+	}
+	return &a.cfg
 }
 
 // Name returns "ws".

@@ -158,8 +158,50 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	c := Config{MaxMessageSize: 1024, Listeners: []Listener{{ListenConfig: transport.ListenConfig{Address: ":1"}}}}
-	if err := c.Validate(); err != nil || c.Listeners[0].VHost != "/" {
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "listeners[0]: no vhost") || c.Listeners[0].VHost != "" {
 		t.Errorf("vhost %q, %v", c.Listeners[0].VHost, err)
+	}
+	if c.Listeners[0].SetDefaults(); c.Validate() != nil || c.Listeners[0].VHost != "/" {
+		t.Errorf("by default vhost %q, %v", c.Listeners[0].VHost, c.Validate())
+	}
+}
+
+// TestConfigure: what changes while the adapter runs holds for the next request,
+// and leaves alone who is connected.
+func TestConfigure(t *testing.T) {
+	b := newBox(t)
+	before := b.upgrade()
+	ask := func(head string) string {
+		c := b.tcp()
+		c.write([]byte(upgradeHead + "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n" + head + "\r\n"))
+		return c.head()
+	}
+	const origin = "Origin: https://app.example\r\n"
+	if head := ask(origin); !strings.HasPrefix(head, "HTTP/1.1 403 ") {
+		t.Errorf("a page that is not listed is answered by %q", head)
+	}
+	cfg := DefaultConfig()
+	cfg.Origins, cfg.Compression, cfg.MaxMessageSize, cfg.Page = []string{"https://app.example"}, true, 1024, false
+	b.ws.Configure(cfg)
+	if head := ask(origin); !strings.HasPrefix(head, "HTTP/1.1 101 ") || !strings.Contains(head, "permessage-deflate") {
+		t.Errorf("a page that is listed now is answered by %q", head)
+	}
+	if resp, _ := b.get(http.MethodGet, "/"); resp.StatusCode != http.StatusUpgradeRequired {
+		t.Errorf("the page that is switched off: %s", resp.Status)
+	}
+	after := b.upgrade()
+	large := append(raw("30 8f 10 0001'a'"), make([]byte, 2060)...)
+	after.write(frame(0x82, append(connectPacket("after"), large...)))
+	after.want(raw("88 02 03f1")) // 1009: too big
+	before.write(frame(0x82, append(connectPacket("before"), large...)))
+	before.want(raw("82 04 20 02 00 00"))
+
+	b.ws.Configure(DefaultConfig())
+	if head := ask(origin); !strings.HasPrefix(head, "HTTP/1.1 403 ") {
+		t.Errorf("a page that is listed no more is answered by %q", head)
+	}
+	if head := ask(""); strings.Contains(head, "permessage-deflate") {
+		t.Errorf("compression that is switched off again is offered: %q", head)
 	}
 }
 

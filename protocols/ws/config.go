@@ -14,10 +14,10 @@ type Config struct {
 	Enabled   bool       `yaml:"enabled" doc:"Whether WebSocket is served."`
 	Listeners []Listener `yaml:"listeners" doc:"Where WebSocket is served, on any path. The sub-protocol decides what is spoken: mqtt or mqttv3.1."`
 
-	Origins        []string `yaml:"origins" doc:"Origins of web pages that may connect, such as https://app.example.com; '*' is any. Pages of the same host and of localhost may always. Programs that send no Origin are not asked for one."`
-	MaxMessageSize int64    `yaml:"max_message_size" unit:"bytes" doc:"Largest WebSocket message from a client, both as sent and as inflated; a larger one closes its connection. How large a packet may be is a matter of its protocol."`
-	Compression    bool     `yaml:"compression" doc:"Whether permessage-deflate is offered. It saves bytes where payloads are text, and costs several times the CPU."`
-	Page           bool     `yaml:"page" doc:"Whether an example page that connects, subscribes and publishes is served at /."`
+	Origins        []string `yaml:"origins" reload:"true" doc:"Origins of web pages that may connect, such as https://app.example.com; '*' is any. Pages of the same host and of localhost may always. Programs that send no Origin are not asked for one."`
+	MaxMessageSize int64    `yaml:"max_message_size" unit:"bytes" reload:"true" doc:"Largest WebSocket message from a client, both as sent and as inflated; a larger one closes its connection. How large a packet may be is a matter of its protocol."`
+	Compression    bool     `yaml:"compression" reload:"true" doc:"Whether permessage-deflate is offered. It saves bytes where payloads are text, and costs several times the CPU."`
+	Page           bool     `yaml:"page" reload:"true" doc:"Whether an example page that connects, subscribes and publishes is served at /."`
 }
 
 // A Listener is an address where WebSocket is served.
@@ -25,6 +25,9 @@ type Listener struct {
 	transport.ListenConfig `yaml:",inline"`
 	VHost                  string `yaml:"vhost" doc:"The vhost of clients whose user name does not name one (vhost:user)."`
 }
+
+// SetDefaults gives a listener what it need not be told.
+func (l *Listener) SetDefaults() { l.VHost = "/" }
 
 // DefaultConfig returns the settings that hold where nothing is configured.
 func DefaultConfig() Config {
@@ -53,7 +56,7 @@ func (c *Config) Validate() error {
 	}
 	for i := range c.Listeners {
 		if c.Listeners[i].VHost == "" {
-			c.Listeners[i].VHost = "/"
+			errs = append(errs, fmt.Errorf("listeners[%d]: no vhost", i))
 		}
 	}
 	return errors.Join(errs...)

@@ -28,7 +28,7 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 func (a *Adapter) servePage(w http.ResponseWriter, r *http.Request) {
 	f, ok := pageFiles[r.URL.Path]
 	switch {
-	case !a.cfg.Page || !ok:
+	case !a.conf().Page || !ok:
 		w.Header().Set("Upgrade", "websocket")
 		a.refuse(w, r, http.StatusUpgradeRequired, "This is a WebSocket listener of Naru, a message broker.")
 		return

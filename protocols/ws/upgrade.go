@@ -27,7 +27,8 @@ func (a *Adapter) handler(l Listener) http.Handler {
 			a.servePage(w, r)
 			return
 		}
-		if !a.cfg.allowed(r) {
+		cfg := a.conf()
+		if !cfg.allowed(r) {
 			a.refuse(w, r, http.StatusForbidden, "pages of this origin may not connect; the broker's configuration lists those that may in ws.origins")
 			return
 		}
@@ -37,7 +38,7 @@ func (a *Adapter) handler(l Listener) http.Handler {
 				strings.Join(slices.Sorted(maps.Keys(a.protocols)), ", ")))
 			return
 		}
-		a.upgrade(w, r, name, makers[name])
+		a.upgrade(w, r, cfg, name, makers[name])
 	})
 }
 
@@ -55,15 +56,17 @@ func (a *Adapter) choose(r *http.Request) string {
 }
 
 // upgrade makes a WebSocket of a request and hands it to the transport.
-func (a *Adapter) upgrade(w http.ResponseWriter, r *http.Request, name string, make func(*transport.Conn) transport.Handler) {
+func (a *Adapter) upgrade(w http.ResponseWriter, r *http.Request, cfg *Config, name string, make func(*transport.Conn) transport.Handler) {
 	h := &hijacker{ResponseWriter: w}
-	conn, err := a.upgrader.Upgrade(h, r, http.Header{"Sec-Websocket-Protocol": {name}})
+	u := a.upgrader
+	u.EnableCompression = cfg.Compression
+	conn, err := u.Upgrade(h, r, http.Header{"Sec-Websocket-Protocol": {name}})
 	if err != nil {
 		return // and has been answered, or there is nobody left
 	}
-	conn.SetReadLimit(a.cfg.MaxMessageSize)
+	conn.SetReadLimit(cfg.MaxMessageSize)
 	wire, peer := transport.WireOf(h.in)
-	s := &stream{ws: conn, br: h.br, in: h.in, text: a.protocols[name].Text, max: a.cfg.MaxMessageSize}
+	s := &stream{ws: conn, br: h.br, in: h.in, text: a.protocols[name].Text, max: cfg.MaxMessageSize}
 	a.srv.ServeStream(wire, s, true, peer, func(tc *transport.Conn) transport.Handler {
 		s.conn = tc
 		return make(tc)

@@ -27,7 +27,7 @@ const mosquitto = "/usr/sbin/mosquitto"
 // compared at its best; it does not write messages to disk unless extra, which
 // is lines of its configuration, says "persistence true".
 func StartMosquitto(dir string, extra ...string) (Target, func() error, error) {
-	addr, err := freeAddr()
+	addr, err := FreeAddr()
 	if err != nil {
 		return Target{}, nil, err
 	}
@@ -61,9 +61,21 @@ func StartMosquitto(dir string, extra ...string) (Target, func() error, error) {
 	return StartCommand("mosquitto", []string{mosquitto, "-c", config}, addr)
 }
 
-// freeAddr finds a loopback port that nobody listens on. Another process may
+// StartMosquittoTLS is StartMosquitto with a second listener, for TLS.
+func StartMosquittoTLS(dir, cert, key string, extra ...string) (Target, func() error, error) {
+	addr, err := FreeAddr()
+	if err != nil {
+		return Target{}, nil, err
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	t, stop, err := StartMosquitto(dir, append(extra, "listener "+port+" "+host, "certfile "+cert, "keyfile "+key)...)
+	t.Layered = map[Over]string{TLS: addr}
+	return t, stop, err
+}
+
+// FreeAddr finds a loopback port that nobody listens on. Another process may
 // take it before the broker does; then the broker says so.
-func freeAddr() (string, error) {
+func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
@@ -73,10 +85,10 @@ func freeAddr() (string, error) {
 }
 
 // StartCommand starts a broker and returns when it accepts connections at
-// addr. argv must run it in the foreground and as the very process whose CPU
+// addr, and at the other addresses. argv must run it in the foreground and as the very process whose CPU
 // is to be measured. The function it returns stops the broker and waits for
 // it; it must be called once.
-func StartCommand(name string, argv []string, addr string) (Target, func() error, error) {
+func StartCommand(name string, argv []string, addr string, others ...string) (Target, func() error, error) {
 	if len(argv) == 0 {
 		return Target{}, nil, fmt.Errorf("start %s: empty command", name)
 	}
@@ -86,8 +98,10 @@ func StartCommand(name string, argv []string, addr string) (Target, func() error
 		return Target{}, nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go p.reap()
-	if err := p.await(addr); err != nil {
-		return Target{}, nil, errors.Join(err, p.stop())
+	for _, a := range append([]string{addr}, others...) {
+		if err := p.await(a); err != nil {
+			return Target{}, nil, errors.Join(err, p.stop())
+		}
 	}
 	return Target{Name: name, Addr: addr, PID: p.cmd.Process.Pid}, p.stop, nil
 }

@@ -41,6 +41,7 @@ type client struct {
 	loop    *loop
 	slot    int
 	sock    socket
+	via     channel // what is read and written: sock, with layers on it
 	stage   stage
 	dialled time.Duration
 	hello   time.Duration // when CONNECT was written
@@ -72,6 +73,11 @@ func (c *client) serve(e event) {
 		if !e.writable {
 			return
 		}
+		var err error
+		if c.via, err = open(c.sock, c.loop.over); err != nil {
+			c.fail(err)
+			return
+		}
 		c.stage, c.hello = greeted, c.loop.now()
 		c.out = c.greeting.append(c.out)
 		c.blocked = true // the poller waits for writability; flush ends that
@@ -97,11 +103,17 @@ func (c *client) unblock() {
 }
 
 // read takes one bufferful. More would starve the others; the poller comes
-// back to what is left.
+// back to what is left, unless a layer holds it.
 func (c *client) read() {
+	for c.readOnce(); c.stage != closed && c.via.more(); {
+		c.readOnce()
+	}
+}
+
+func (c *client) readOnce() {
 	buf := c.loop.buf
 	torn := copy(buf, c.rest)
-	n, err := c.sock.read(buf[torn:])
+	n, err := c.via.read(buf[torn:])
 	switch {
 	case err == errAgain:
 		return
@@ -220,17 +232,17 @@ func (c *client) touch() {
 // flush writes the outbox, once. What the socket does not take waits until
 // the poller says that it would.
 func (c *client) flush() {
-	if c.blocked || len(c.out) == 0 || c.stage == closed {
+	if c.blocked || c.stage == closed || len(c.out) == 0 && (c.via == nil || !c.via.held()) {
 		return
 	}
-	n, err := c.sock.write(c.out)
+	n, err := c.via.write(c.out)
 	if err != nil && err != errAgain {
 		c.fail(err)
 		return
 	}
 	c.loop.out += int64(n)
 	c.out = c.out[:copy(c.out, c.out[n:])]
-	if len(c.out) > 0 {
+	if len(c.out) > 0 || c.via.held() {
 		c.blocked = true
 		if err := c.loop.poll.modify(c.sock, c.slot, true); err != nil {
 			c.fail(err)

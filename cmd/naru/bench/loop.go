@@ -31,6 +31,7 @@ const (
 type loop struct {
 	poll    *poller
 	to      endpoint
+	over    Over
 	born    time.Time
 	buf     []byte    // every read goes here; a client keeps only the torn packet at the end
 	clients []*client // by slot; nil once closed, and a slot is never used again
@@ -49,7 +50,7 @@ type loop struct {
 }
 
 // newLoop makes a loop whose buffer takes at least one packet of maxPacket.
-func newLoop(addr string, maxPacket int) (*loop, error) {
+func newLoop(addr string, over Over, maxPacket int) (*loop, error) {
 	to, err := resolve(addr)
 	if err != nil {
 		return nil, err
@@ -61,6 +62,7 @@ func newLoop(addr string, maxPacket int) (*loop, error) {
 	return &loop{
 		poll: poll,
 		to:   to,
+		over: over,
 		born: time.Now(),
 		buf:  make([]byte, max(256<<10, 2*maxPacket)),
 	}, nil

@@ -25,6 +25,43 @@ func startMosquitto(t *testing.T, extra ...string) Target {
 	return target
 }
 
+// Over TLS too every message arrives, once.
+func TestAccountingTLS(t *testing.T) {
+	needsLinux(t)
+	if _, err := os.Stat(mosquitto); err != nil {
+		t.Skip("mosquitto is not installed")
+	}
+	dir := t.TempDir()
+	cert, key, err := WriteCertificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, stop, err := StartMosquittoTLS(dir, cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, s := range []Scenario{small(Pairs, 1, 10, 10_000), small(Fanout, 0, 20, 200)} {
+		s.Over = TLS
+		got, err := Run(t.Context(), target, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[Kind]int64{Pairs: 10_000, Fanout: 4_000}[s.Kind]; got.Messages != want || got.Broken() != nil || got.Lost > 0 {
+			t.Errorf("%v: %d messages, want %d; %d lost, %v", s, got.Messages, want, got.Lost, got.Broken())
+		}
+	}
+	s := small(Pairs, 1, 1, 1)
+	s.Over = WS
+	if _, err := Run(t.Context(), target, s); err == nil || !strings.Contains(err.Error(), "does not serve") {
+		t.Errorf("over WebSocket, which it does not have: %v", err)
+	}
+}
+
 // On a real broker every message arrives, once, and the figures are there.
 func TestAccounting(t *testing.T) {
 	target := startMosquitto(t)

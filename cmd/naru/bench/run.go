@@ -13,10 +13,20 @@ import (
 type Target struct {
 	Name string
 	Addr string // host:port, MQTT over plain TCP
-	PID  int    // 0: unknown, so there are no figures of CPU and memory
-	User string // "": anonymous
+	// Layered are the addresses of MQTT over other things, where there are such.
+	Layered map[Over]string
+	PID     int    // 0: unknown, so there are no figures of CPU and memory
+	User    string // "": anonymous
 
 	Password string
+}
+
+// addr is where the target serves MQTT over something; "" if it does not.
+func (t Target) addr(over Over) string {
+	if over == TCP {
+		return t.Addr
+	}
+	return t.Layered[over]
 }
 
 // Run runs one scenario on one target, in the calling goroutine, and leaves no
@@ -25,6 +35,9 @@ type Target struct {
 func Run(ctx context.Context, t Target, s Scenario) (Result, error) {
 	if err := s.Validate(); err != nil {
 		return Result{}, err
+	}
+	if t.addr(s.Over) == "" {
+		return Result{}, fmt.Errorf("%s does not serve MQTT over %v here", t.Name, s.Over)
 	}
 	limit, err := fileLimit()
 	if err != nil {
@@ -48,13 +61,16 @@ func Run(ctx context.Context, t Target, s Scenario) (Result, error) {
 
 // RunAll runs each scenario on every target before the next scenario, so that
 // what is compared was measured close together, the whole as many times as
-// there are rounds. report, if not nil, gets each result as it comes. On an
+// there are rounds. What a target does not speak is left out. report, if not nil, gets each result as it comes. On an
 // error the results so far are returned with it.
 func RunAll(ctx context.Context, targets []Target, scenarios []Scenario, rounds int, report func(Result)) ([]Result, error) {
 	var results []Result
 	for range rounds {
 		for _, s := range scenarios {
 			for _, t := range targets {
+				if t.addr(s.Over) == "" && s.Over != TCP {
+					continue // it does not speak that
+				}
 				result, err := Run(ctx, t, s)
 				if err != nil {
 					return results, err
@@ -88,7 +104,7 @@ type rig struct {
 }
 
 func newRig(t Target, s Scenario) (*rig, error) {
-	l, err := newLoop(t.Addr, s.Size+1024)
+	l, err := newLoop(t.addr(s.Over), s.Over, s.Size+1024)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,9 @@ type Scenario struct {
 	// sessions, whatever Kind has many of.
 	N int `json:"n"`
 
+	// Over is what MQTT goes over.
+	Over Over `json:"over,omitempty"`
+
 	// Size of a payload in bytes, of which the first 20 are a header.
 	Size int `json:"size,omitempty"`
 	// QoS of publishing and of subscribing.
@@ -185,6 +188,9 @@ func (s Scenario) String() string {
 	}
 	if s.Churn {
 		b.WriteString(" churn")
+	}
+	if s.Over != TCP {
+		b.WriteString(" over " + s.Over.String())
 	}
 	return b.String()
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // The sockets stand beside Go's own poller, not in it: one thread that reads
@@ -101,6 +103,29 @@ func (s socket) transfer(call uintptr, b []byte) (int, error) {
 		case syscall.EINTR:
 		default:
 			return 0, errno
+		}
+	}
+}
+
+// handshakeTime is how long a broker may take for one step of a handshake.
+const handshakeTime = 20 * time.Second
+
+// await waits until there is something to read, or room to write.
+func (s socket) await(write bool) error {
+	fds := []unix.PollFd{{Fd: int32(s), Events: unix.POLLIN}}
+	if write {
+		fds[0].Events = unix.POLLOUT
+	}
+	for end := time.Now().Add(handshakeTime); ; {
+		n, err := unix.Poll(fds, int(time.Until(end).Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return os.NewSyscallError("poll", err)
+		case n == 0:
+			return fmt.Errorf("nothing happens for %v", handshakeTime)
+		default:
+			return nil
 		}
 	}
 }

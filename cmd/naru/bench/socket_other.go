@@ -27,6 +27,7 @@ func dial(endpoint, int) (socket, error)            { return -1, errors.ErrUnsup
 func (socket) connected() error                     { return errors.ErrUnsupported }
 func (socket) read([]byte) (int, error)             { return 0, errors.ErrUnsupported }
 func (socket) write([]byte) (int, error)            { return 0, errors.ErrUnsupported }
+func (socket) await(bool) error                     { return errors.ErrUnsupported }
 func (socket) finish()                              {}
 func (socket) close()                               {}
 func newPoller() (*poller, error)                   { return nil, errors.ErrUnsupported }

@@ -490,7 +490,7 @@ func TestOperatorSocket(t *testing.T) {
 		}
 	}
 	second := runNaru(t, binary, t.TempDir(), "serve", "--set", "operator.socket="+socket, "--set", "mqtt.listeners.0.address=127.0.0.1:0",
-		"--set", "ws.enabled=false", "--set", "metrics.enabled=false")
+		"--set", "ws.enabled=false", "--set", "metrics.enabled=false", "--set", "amqp.enabled=false")
 	if second.code != 1 || !strings.Contains(second.err, "another process listens") {
 		t.Errorf("a second node with the same socket: %+v", second)
 	}

@@ -33,6 +33,10 @@ func TestPackage(t *testing.T) {
 			t.Errorf("the package does not say %q:\n%s", want, info)
 		}
 	}
+	command("../../../docs/packaging/deb", arch, "v1.3.0-rc.1", root)
+	candidate := strings.TrimSpace(command("dpkg-deb", "--field", filepath.Join(root, "naru_1.3.0~rc.1_"+arch+".deb"), "Version"))
+	command("dpkg", "--compare-versions", candidate, "lt", "1.3.0")
+	command("dpkg", "--compare-versions", candidate, "gt", "1.2.3+4+gabc")
 	list := command("dpkg-deb", "--contents", file)
 	for _, want := range []string{"-rwxr-xr-x root/root", "-rw-r----- root/root", "./etc/naru/naru.yaml", "./lib/systemd/system/naru.service"} {
 		if !strings.Contains(list, want) {

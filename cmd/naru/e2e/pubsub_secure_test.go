@@ -89,6 +89,8 @@ func secureNaru(t *testing.T, a *authority) (b *Broker, mqtts, wss, mutual, sock
 		conf := fmt.Sprintf(`
 data_dir: %s/data
 bus: {min_free_disk: 0}
+metrics: {address: "127.0.0.1:0"}
+amqp: {enabled: false}
 ws:
   listeners:
   - {address: "127.0.0.1:%d"}

@@ -29,6 +29,7 @@ data_dir: %s/data
 bus: {min_free_disk: 0}
 ws: {enabled: false}
 metrics: {enabled: true, pprof: true, address: "127.0.0.1:%d"}
+amqp: {enabled: false}
 mqtt:
   listeners: [{address: "127.0.0.1:%d"}]
   sys_interval: 0s

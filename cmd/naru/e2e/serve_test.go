@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +21,7 @@ import (
 
 // serveNaru runs "naru serve" as its user meets it: in a directory of its own,
 // without a configuration file, and with no more settings than those given.
-// Only the port is another, because tests must not share one.
+// Only the ports are others, because tests must not share one.
 func serveNaru(t *testing.T, binary string, settings ...string) *Broker {
 	t.Helper()
 	b, err := run(t, func(dir string, ports [2]int) (*Broker, error) {
@@ -28,7 +31,8 @@ func serveNaru(t *testing.T, binary string, settings ...string) *Broker {
 			args = append(args, "--set", s)
 		}
 		return &Broker{MQTT: addr, WS: ws, command: func() *exec.Cmd {
-			return naruCommand(binary, dir, args, "NARU_MQTT__LISTENERS__0__ADDRESS="+addr, "NARU_WS__LISTENERS__0__ADDRESS="+ws)
+			return naruCommand(binary, dir, args, "NARU_MQTT__LISTENERS__0__ADDRESS="+addr, "NARU_WS__LISTENERS__0__ADDRESS="+ws,
+				"NARU_METRICS__ADDRESS=127.0.0.1:0")
 		}}, nil
 	})
 	if err != nil {
@@ -92,11 +96,12 @@ func TestServeUnconfigured(t *testing.T) {
 		t.Errorf("no data in ./naru-data: %v %v", entries, err)
 	}
 	log := b.Log()
-	lines := strings.SplitN(log, "\n", 5)
-	head := strings.Join(lines[:min(4, len(lines))], "\n")
+	lines := strings.SplitN(log, "\n", 6)
+	head := strings.Join(lines[:min(5, len(lines))], "\n")
 	for _, want := range []string{
 		"data=" + data, `acknowledged_means="on disk (fsync)"`, "address=" + b.MQTT,
 		`open_to="this machine only`, "anonymous clients from this machine only", "guest with the default password",
+		`for="health and metrics"`,
 	} {
 		if !strings.Contains(head, want) {
 			t.Errorf("the first lines do not say %s:\n%s", want, log)
@@ -106,11 +111,25 @@ func TestServeUnconfigured(t *testing.T) {
 		t.Errorf("the first line is %q", lines[0])
 	}
 
+	_, rest, _ := strings.Cut(head, "protocol=http address=")
+	metrics, _, _ := strings.Cut(rest, " ")
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ok\n", "/metrics": "naru_connections 1\n"} {
+		r, err := http.Get("http://" + metrics + path)
+		must(t, err)
+		body, err := io.ReadAll(r.Body)
+		must(t, err, r.Body.Close())
+		if r.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s\n%s", path, r.Status, body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+
 	out, err := naruCommand(binary, t.TempDir(), []string{"config"}).Output()
 	if err != nil {
 		t.Fatalf("naru config: %v", err)
 	}
-	for _, want := range []string{`address: "?127\.0\.0\.1:1883"? +# default`, `data_dir: \./naru-data +# default`, `sync: always +# default`} {
+	for _, want := range []string{`address: "?127\.0\.0\.1:1883"? +# default`, `data_dir: \./naru-data +# default`,
+		`address: "?127\.0\.0\.1:15692"? +# default`, `sync: always +# default`} {
 		if !regexp.MustCompile(want).Match(out) {
 			t.Errorf("naru config does not print %s:\n%s", want, out)
 		}
@@ -123,7 +142,7 @@ func TestServeTwice(t *testing.T) {
 	binary := naruBinary(t)
 	b := serveNaru(t, binary)
 	var stderr bytes.Buffer
-	second := naruCommand(binary, b.dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0"})
+	second := naruCommand(binary, b.dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false"})
 	second.Stderr = &stderr
 	var exit *exec.ExitError
 	if err := second.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
@@ -134,6 +153,23 @@ func TestServeTwice(t *testing.T) {
 	}
 	s := join(t, &session{addr: b.MQTT, id: "still-here"})
 	must(t, s.publish("a", 2, true, []byte("x"), 0), s.drain(0))
+}
+
+// TestServeMetricsTaken: a node that cannot have the address of its metrics does
+// not start, and says which it is and what to do.
+func TestServeMetricsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	taken := l.Addr().String()
+	p := runNaru(t, naruBinary(t), t.TempDir(), "serve", "--set", "metrics.address="+taken,
+		"--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "ws.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false")
+	last := p.err[strings.LastIndexByte(strings.TrimSpace(p.err), '\n')+1:]
+	for _, want := range []string{"metrics", taken, "address already in use", "metrics.address", "metrics.enabled=false"} {
+		if p.code != 1 || !strings.Contains(last, want) {
+			t.Errorf("exit code %d, and it does not say %s:\n%s", p.code, want, p.err)
+		}
+	}
 }
 
 // drainLimit is what the operator is promised about SIGTERM.

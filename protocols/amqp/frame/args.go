@@ -2,6 +2,7 @@ package frame
 
 import (
 	"encoding/binary"
+	"github.com/narumq/naru/core/props"
 	"unicode/utf8"
 )
 
@@ -87,11 +88,11 @@ func (a *args) long() []byte {
 }
 
 // table takes a field table and checks it whole.
-func (a *args) table() Table {
-	t := Table(a.long())
+func (a *args) table() props.Table {
+	t := props.Table(a.long())
 	if a.err == nil {
 		if err := t.Validate(); err != nil {
-			a.fail(err)
+			a.fail(&Error{FrameError, err.Error()})
 			return nil
 		}
 	}

@@ -1,5 +1,7 @@
 package frame
 
+import "github.com/narumq/naru/core/props"
+
 // Qos is a decoded basic.qos.
 type Qos struct {
 	PrefetchSize  uint32
@@ -24,7 +26,7 @@ type Consume struct {
 	NoAck     bool
 	Exclusive bool
 	NoWait    bool
-	Arguments Table
+	Arguments props.Table
 }
 
 // Decode decodes the arguments.

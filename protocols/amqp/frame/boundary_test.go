@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // TestProtocol has the first bytes of a connection come one by one.
@@ -204,7 +206,7 @@ func TestShortStrings(t *testing.T) {
 				t.Errorf("%s with a string of %d: %q", m, n, values)
 			}
 		}
-		table := AddStr(nil, s, s)
+		table := props.AddStr(nil, s, s)
 		if it := table.Iter(); table.Validate() != nil || !it.Next() || string(it.Key()) != s[:min(n, 255)] || string(it.Value().Bytes()) != s || it.Next() {
 			t.Errorf("key and value of %d in a table", n)
 		}
@@ -334,9 +336,92 @@ func TestContent(t *testing.T) {
 	if err := c.Decode(b); err != nil || c.BodySize != math.MaxUint64 || c.Class != 0xff3c {
 		t.Errorf("%+v, %v", c, err) // whether that is too much is not said here
 	}
+	for _, s := range []string{"", goProperties, "0000", "1000 02", "8001 0000 01'a'", "0002", "2000 00000003 01'kV'", "0400 01 ff", "0004 00", "fffc", "00"} {
+		checkContent(t, raw(t, s))
+	}
 	none := AppendHeaderFrame(nil, 1, 0, nil)
 	if !bytes.Equal(none, raw(t, "02 0001 0000000e 003c 0000 0000000000000000 0000 ce")) || len(none) != HeaderFrameSize(nil) {
 		t.Errorf("% x", none)
+	}
+}
+
+// checkContent has any bytes for properties, which are not looked at.
+func checkContent(t *testing.T, properties []byte) {
+	t.Helper()
+	var c Content
+	_, payload, err := open(AppendHeaderFrame(nil, 1, uint64(len(properties)), properties))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Decode(payload); (err == nil) != (len(properties) != 1) || err == nil && len(properties) > 0 && !bytes.Equal(c.Properties, properties) {
+		t.Fatalf("% x: %+v, %v", properties, c, err)
+	}
+}
+
+// TestTableArguments has malformed tables in the arguments of every method that
+// has one. Each is a frame error that says what is wrong with the table.
+func TestTableArguments(t *testing.T) {
+	nested := func(depth int) (b props.Table) {
+		for range depth - 1 {
+			b = props.AddTable(nil, "", b)
+		}
+		return b
+	}
+	for _, test := range []struct {
+		name  string
+		table props.Table
+		want  error
+	}{
+		{"empty", nil, nil},
+		{"key longer than the table", raw(t, "02'k'"), props.ErrTable},
+		{"string of 2^32-1", raw(t, "01'kS'ffffffff'a'"), props.ErrTable},
+		{"unknown type", raw(t, "01'kZ'"), props.ErrFieldType},
+		{"as deep as can be", nested(props.MaxDepth), nil},
+		{"too deep", nested(props.MaxDepth + 1), props.ErrDepth},
+		{"as many as can be", bytes.Repeat([]byte("\x00V"), props.MaxElements), nil},
+		{"too many", bytes.Repeat([]byte("\x00V"), props.MaxElements+1), props.ErrElements},
+	} {
+		for m, layout := range spec {
+			if clientMethods[m] == nil || !strings.Contains(layout, "t") {
+				continue
+			}
+			var args []byte
+			for _, c := range layout {
+				if c == 't' {
+					args = appendLong(args, test.table)
+				} else {
+					args = append(args, make([]byte, map[rune]int{'T': 2, 'S': 4, 's': 1, 'b': 1}[c])...)
+				}
+			}
+			err := clientMethods[m]().Decode(args)
+			var e *Error
+			switch {
+			case test.want == nil && err != nil:
+				t.Errorf("%s with a table that is %s: %v", m, test.name, err)
+			case test.want != nil && (!errors.As(err, &e) || e.Code != FrameError || e.Text != test.want.Error()):
+				t.Errorf("%s with a table that is %s: %v, want %v", m, test.name, err, test.want)
+			}
+		}
+	}
+}
+
+// TestAppendToDecoded appends to things that point into a buffer. The buffer
+// must not change.
+func TestAppendToDecoded(t *testing.T) {
+	args := raw(t, "0000 01'q' 00 0000000d 01'aF'00000003 01'bV' 01'cV'")
+	before := bytes.Clone(args)
+	var m QueueDeclare
+	if err := m.Decode(args[:len(args):len(args)]); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := m.Arguments.Get("a")
+	_ = props.AddStr(a.Table(), "k", "value")
+	_ = append(m.Queue, "xxxxxxxx"...)
+	for it := m.Arguments.Iter(); it.Next(); {
+		_ = append(it.Key(), "xxxxxxxx"...)
+	}
+	if !bytes.Equal(args, before) {
+		t.Error("what was decoded has changed")
 	}
 }
 
@@ -359,19 +444,19 @@ func TestSASL(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		response Table
+		response props.Table
 		want     string
 	}{
-		{AddStr(AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), "u/p"},
-		{AddStr(AddVoid(AddStr(nil, "PASSWORD", ""), "x"), "LOGIN", ""), "/"},
-		{AddStr(nil, "LOGIN", "u"), "!"},
-		{AddStr(nil, "PASSWORD", "u"), "!"},
+		{props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), "u/p"},
+		{props.AddStr(props.AddVoid(props.AddStr(nil, "PASSWORD", ""), "x"), "LOGIN", ""), "/"},
+		{props.AddStr(nil, "LOGIN", "u"), "!"},
+		{props.AddStr(nil, "PASSWORD", "u"), "!"},
 		{nil, "!"},
-		{AddStr(AddInt32(nil, "LOGIN", 1), "PASSWORD", "p"), "!"},
-		{AddBytes(AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), "!"},
-		{AddStr(AddStr(nil, "login", "u"), "password", "p"), "!"},
-		{append(AddStr(AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), 0), "!"},
-		{appendLong(nil, AddStr(AddStr(nil, "LOGIN", "u"), "PASSWORD", "p")), "!"},
+		{props.AddStr(props.AddInt32(nil, "LOGIN", 1), "PASSWORD", "p"), "!"},
+		{props.AddBytes(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), "!"},
+		{props.AddStr(props.AddStr(nil, "login", "u"), "password", "p"), "!"},
+		{append(props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), 0), "!"},
+		{appendLong(nil, props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p")), "!"},
 	} {
 		user, password, err := DecodeAMQPlain(test.response)
 		got := string(user) + "/" + string(password)
@@ -397,8 +482,8 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	for err, want := range map[error]Code{
-		ErrEnd: 501, ErrType: 501, ErrSize: 501, ErrShort: 501, ErrLong: 501, ErrString: 501, ErrTable: 501, ErrFieldType: 501,
-		ErrDepth: 501, ErrElements: 501, ErrSASL: 502, ErrHeartbeat: 505, ErrWeight: 505, ErrProperties: 541, ErrUnknownMethod: 0,
+		ErrEnd: 501, ErrType: 501, ErrSize: 501, ErrShort: 501, ErrLong: 501, ErrString: 501,
+		ErrSASL: 502, ErrHeartbeat: 505, ErrWeight: 505, ErrUnknownMethod: 0,
 	} {
 		var e *Error
 		if !errors.As(err, &e) || e.Code != want || e.Error() == "" {

@@ -1,10 +1,14 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/narumq/naru/core/props"
+)
 
 // StartOK is a decoded connection.start-ok.
 type StartOK struct {
-	ClientProperties Table
+	ClientProperties props.Table
 	Mechanism        []byte
 	Response         []byte // any bytes, see DecodePlain and DecodeAMQPlain
 	Locale           []byte
@@ -95,7 +99,7 @@ func (m *UpdateSecret) Decode(b []byte) error {
 
 // AppendConnectionStart appends a connection.start of version 0-9. mechanisms
 // and locales are lists with spaces between.
-func AppendConnectionStart[M, L Text](b []byte, serverProperties Table, mechanisms M, locales L) []byte {
+func AppendConnectionStart[M, L Text](b []byte, serverProperties props.Table, mechanisms M, locales L) []byte {
 	start := len(b)
 	b = append(begin(b, 0, MethodConnectionStart), 0, 9)
 	b = appendLong(b, serverProperties)

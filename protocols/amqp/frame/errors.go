@@ -90,20 +90,15 @@ func (e *Error) Error() string { return e.Text }
 
 // The ways in which bytes can be malformed.
 var (
-	ErrEnd        = &Error{FrameError, "frame does not end with octet 206"}
-	ErrType       = &Error{FrameError, "unknown frame type"}
-	ErrSize       = &Error{FrameError, "frame is larger than negotiated"}
-	ErrShort      = &Error{FrameError, "frame ends early"}
-	ErrLong       = &Error{FrameError, "bytes after the end of the arguments"}
-	ErrString     = &Error{FrameError, "short string is not valid UTF-8"}
-	ErrTable      = &Error{FrameError, "malformed field table"}
-	ErrFieldType  = &Error{FrameError, "unknown field type"}
-	ErrDepth      = &Error{FrameError, "field table is nested too deep"}
-	ErrElements   = &Error{FrameError, "field table has too many elements"}
-	ErrSASL       = &Error{SyntaxError, "malformed SASL response"}
-	ErrHeartbeat  = &Error{UnexpectedFrame, "heartbeat on a channel other than 0"}
-	ErrWeight     = &Error{UnexpectedFrame, "content header with a weight"}
-	ErrProperties = &Error{InternalError, "malformed content properties"}
+	ErrEnd       = &Error{FrameError, "frame does not end with octet 206"}
+	ErrType      = &Error{FrameError, "unknown frame type"}
+	ErrSize      = &Error{FrameError, "frame is larger than negotiated"}
+	ErrShort     = &Error{FrameError, "frame ends early"}
+	ErrLong      = &Error{FrameError, "bytes after the end of the arguments"}
+	ErrString    = &Error{FrameError, "short string is not valid UTF-8"}
+	ErrSASL      = &Error{SyntaxError, "malformed SASL response"}
+	ErrHeartbeat = &Error{UnexpectedFrame, "heartbeat on a channel other than 0"}
+	ErrWeight    = &Error{UnexpectedFrame, "content header with a weight"}
 
 	// ErrUnknownMethod is of a class or method id that does not exist. The
 	// socket is dropped without a connection.close.

@@ -1,5 +1,7 @@
 package frame
 
+import "github.com/narumq/naru/core/props"
+
 // ExchangeDeclare is a decoded exchange.declare.
 type ExchangeDeclare struct {
 	Exchange   []byte
@@ -9,7 +11,7 @@ type ExchangeDeclare struct {
 	AutoDelete bool
 	Internal   bool
 	NoWait     bool
-	Arguments  Table
+	Arguments  props.Table
 }
 
 // Decode decodes the arguments.
@@ -48,7 +50,7 @@ type ExchangeBind struct {
 	Source      []byte
 	RoutingKey  []byte
 	NoWait      bool
-	Arguments   Table
+	Arguments   props.Table
 }
 
 // Decode decodes the arguments.

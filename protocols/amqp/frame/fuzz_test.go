@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // decodeFrame takes the first frame of b apart, as a server would, and returns
@@ -44,7 +46,7 @@ func decodeFrame(b []byte, frameMax uint32) (said string, n int, err error) {
 		if err := c.Decode(payload); err != nil {
 			return "", 0, err
 		}
-		s, err := Scan(c.Properties)
+		s, err := props.Scan(c.Properties)
 		if err != nil {
 			return "", 0, err
 		}
@@ -102,7 +104,7 @@ func onlyNamed(layout string) (out []rune) {
 }
 
 // FuzzFrame has bytes decoded as they come: whole, cut, and with other bytes
-// behind them; and as the arguments of every method.
+// behind them; as the arguments of every method; and as properties.
 func FuzzFrame(f *testing.F) {
 	for _, test := range clientFrames {
 		f.Add(raw(f, test.wire), uint16(5), uint32(test.method))
@@ -118,6 +120,7 @@ func FuzzFrame(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, at uint16, method uint32) {
 		const frameMax = 4096
+		checkContent(t, data)
 		if m := Method(method); clientMethods[m] != nil {
 			checkMethod(t, m, data)
 		} else if _, is := spec[m]; m.Known() != is {
@@ -150,81 +153,6 @@ func FuzzFrame(f *testing.F) {
 				t.Fatalf("% x: %s; with others behind it %s, %v", data[:n], said, s, e)
 			}
 			data = data[n:]
-		}
-	})
-}
-
-// FuzzTable compares Validate and the iterators with the slow parser, and what
-// is made of a table with the table.
-func FuzzTable(f *testing.F) {
-	f.Add(raw(f, everyKind), "F")
-	f.Add([]byte(headersTable()), "count")
-	f.Add([]byte(nest(MaxDepth, false)), "")
-	f.Add([]byte(nest(MaxDepth+1, true)), "")
-	for _, s := range []string{"", "01'kS'ffffffff", "01'kF'00000003 01'aV'", "01'kA'00000002 'VV'", "00'Z'", "02'k'", "01'ad'7ff0000000000001 01'af'7fa00000"} {
-		f.Add(raw(f, s), "k")
-	}
-	f.Fuzz(func(t *testing.T, data []byte, key string) {
-		table := Table(data[:len(data):len(data)])
-		count := 0
-		want, wantErr := parseTable(data, false, 1, &count)
-		err := table.Validate()
-		if (err == nil) != (wantErr == nil) {
-			t.Fatalf("% x: %v, want %v", data, err, wantErr)
-		}
-		if err != nil {
-			// Whoever goes through it all the same gets no further than its end.
-			_, _ = table.Get(key)
-			_ = AppendCanonical(nil, table)
-			_ = AppendWithout(nil, table, key)
-			if EqualValue(Value{KindTable, table}, Value{KindTable, table}) && !errors.Is(err, ErrElements) {
-				if _, e := walk(table); e != nil {
-					t.Fatalf("% x: equal to itself, %v", data, err)
-				}
-			}
-			return
-		}
-		got, err := walk(table)
-		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("% x: %v, %v\nwant %v", data, got, err, want)
-		}
-		if again := rebuild(table); !bytes.Equal(again, table) {
-			t.Fatalf("% x is made again as\n% x", data, again)
-		}
-		if !EqualValue(Value{KindTable, table}, Value{KindTable, table}) {
-			t.Fatalf("% x is not equal to itself", data)
-		}
-		one := AppendCanonical(nil, table)
-		if two := AppendCanonical(nil, one); one.Validate() != nil || !bytes.Equal(one, two) {
-			t.Fatalf("% x: % x, and of that % x", data, one, two)
-		}
-		less := AppendWithout(nil, table, key)
-		v, has := table.Get(key)
-		if _, still := less.Get(key); still || less.Validate() != nil || has != (len(less) < len(table)) {
-			t.Fatalf("% x without %q: % x", data, key, less)
-		}
-		if len(key) <= MaxShort {
-			if w, ok := AddValue(less, key, v).Get(key); !ok || has && !EqualValue(v, w) || !has && w.Kind() != KindVoid {
-				t.Fatalf("% x: %q is %v, put back %v", data, key, v, w)
-			}
-		}
-	})
-}
-
-// FuzzProperties compares Scan and Decode with the slow parser.
-func FuzzProperties(f *testing.F) {
-	for _, s := range []string{goProperties, "0000", "1000 02", "8001 0000 01'a'", "0002", "2000 00000003 01'kV'", "0400 01 ff", "0004 00", "fffc"} {
-		f.Add(raw(f, s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		checkProperties(t, data[:len(data):len(data)])
-		var c Content
-		_, payload, err := open(AppendHeaderFrame(nil, 1, uint64(len(data)), data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Decode(payload); (err == nil) != (len(data) != 1) || err == nil && len(data) > 0 && !bytes.Equal(c.Properties, data) {
-			t.Fatalf("% x: %+v, %v", data, c, err)
 		}
 	})
 }

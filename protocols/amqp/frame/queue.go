@@ -1,6 +1,10 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/narumq/naru/core/props"
+)
 
 // QueueDeclare is a decoded queue.declare.
 type QueueDeclare struct {
@@ -10,7 +14,7 @@ type QueueDeclare struct {
 	Exclusive  bool
 	AutoDelete bool
 	NoWait     bool
-	Arguments  Table
+	Arguments  props.Table
 }
 
 // Decode decodes the arguments.
@@ -31,7 +35,7 @@ type QueueBind struct {
 	Exchange   []byte
 	RoutingKey []byte
 	NoWait     bool
-	Arguments  Table
+	Arguments  props.Table
 }
 
 // Decode decodes the arguments.
@@ -51,7 +55,7 @@ type QueueUnbind struct {
 	Queue      []byte
 	Exchange   []byte
 	RoutingKey []byte
-	Arguments  Table
+	Arguments  props.Table
 }
 
 // Decode decodes the arguments.

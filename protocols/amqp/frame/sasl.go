@@ -1,6 +1,10 @@
 package frame
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/narumq/naru/core/props"
+)
 
 // DecodePlain decodes a SASL PLAIN response: exactly NUL, user, NUL, password.
 // To log in on behalf of another is not possible.
@@ -18,13 +22,13 @@ func DecodePlain(response []byte) (user, password []byte, err error) {
 // DecodeAMQPlain decodes an AMQPLAIN response: a field table, without the
 // length before it, that has LOGIN and PASSWORD as long strings.
 func DecodeAMQPlain(response []byte) (user, password []byte, err error) {
-	t := Table(response)
+	t := props.Table(response)
 	if t.Validate() != nil {
 		return nil, nil, ErrSASL
 	}
 	login, _ := t.Get("LOGIN")
 	secret, _ := t.Get("PASSWORD")
-	if login.Kind() != KindLongStr || secret.Kind() != KindLongStr {
+	if login.Kind() != props.KindLongStr || secret.Kind() != props.KindLongStr {
 		return nil, nil, ErrSASL
 	}
 	return login.Bytes(), secret.Bytes(), nil

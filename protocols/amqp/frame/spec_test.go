@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // spec has the arguments of every method, from the XML of AMQP 0-9-1 and
@@ -66,9 +69,7 @@ func parse(layout string, b []byte) (values []string, rest []byte, fault error, 
 			fault = ErrString
 		}
 		if c == 't' && fault == nil {
-			if _, err := parseTable(v, false, 1, new(int)); err != nil {
-				fault = err
-			}
+			fault = parseTable(v, false, 1, new(int))
 		}
 		switch c {
 		case 's', 'S', 't':
@@ -79,6 +80,66 @@ func parse(layout string, b []byte) (values []string, rest []byte, fault error, 
 	}
 	return values, b, fault, true
 }
+
+// parseTable says what is wrong with a table or an array, slowly, recursively
+// and on its own.
+func parseTable(b []byte, array bool, depth int, count *int) error {
+	if depth > props.MaxDepth {
+		return props.ErrDepth
+	}
+	fixed := map[byte]int{'I': 4, 'D': 5, 'T': 8, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'i': 4, 'l': 8, 'L': 8, 'd': 8, 'f': 4, 't': 1, 'V': 0}
+	r := bytes.NewReader(b)
+	take := func(n int) ([]byte, bool) {
+		if n > r.Len() {
+			return nil, false
+		}
+		p := make([]byte, n)
+		r.Read(p)
+		return p, true
+	}
+	for r.Len() > 0 {
+		if *count++; *count > props.MaxElements {
+			return props.ErrElements
+		}
+		if !array {
+			l, _ := r.ReadByte()
+			if _, ok := take(int(l)); !ok {
+				return props.ErrTable
+			}
+		}
+		kind, err := r.ReadByte()
+		if err != nil {
+			return props.ErrTable
+		}
+		size, known := fixed[kind]
+		if !known && !strings.ContainsRune("SxFA", rune(kind)) {
+			return props.ErrFieldType
+		}
+		if !known {
+			l, enough := take(4)
+			if !enough {
+				return props.ErrTable
+			}
+			size = int(min(binary.BigEndian.Uint32(l), math.MaxInt32))
+		}
+		data, ok := take(size)
+		if !ok {
+			return props.ErrTable
+		}
+		if kind == 'F' || kind == 'A' {
+			if err := parseTable(data, kind == 'A', depth+1, count); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// goProperties is what amqp091-go 1.14.0 sent of a message that has all
+// properties but the cluster id.
+const goProperties = "fff8 0a'text/plain' 01'e' 00000052 01'hS'00000001'v' 01'nF'0000000b 01'kl'0000000000000001 " +
+	"03'arrA'0000001c 'I'00000001 't'01 'V' 'd'3ff8000000000000 'f'40000000 'x'00000001'x' 01'dD'0200000003 01'tT'000000006553f100 " +
+	"02 04 01'c' 01'r' 03'100' 01'm' 000000006553f101 02'ty' 05'guest' 01'a'"
 
 // clientMethods makes what decodes each method that a client sends.
 var clientMethods = map[Method]func() decoder{

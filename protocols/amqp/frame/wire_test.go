@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // TestClientMethods decodes frames whose bytes are known, and makes the same
@@ -156,7 +158,7 @@ func serverFrames() []serverFrame {
 	b := func() []byte { return append(make([]byte, 0, 20), "before"...) }
 	key := []byte("k")
 	return []serverFrame{
-		{MethodConnectionStart, AppendConnectionStart(b(), AddBool(nil, "a", true), "PLAIN AMQPLAIN", "en_US"),
+		{MethodConnectionStart, AppendConnectionStart(b(), props.AddBool(nil, "a", true), "PLAIN AMQPLAIN", "en_US"),
 			"01 0000 00000029 000a 000a 00 09 00000004 01'at'01 0000000e'PLAIN AMQPLAIN' 00000005'en_US' ce"},
 		{MethodConnectionSecure, AppendConnectionSecure(b(), "c?"), "01 0000 0000000a 000a 0014 00000002'c?' ce"},
 		{MethodConnectionTune, AppendConnectionTune(b(), 2047, 131072, 60), "01 0000 0000000c 000a 001e 07ff 00020000 003c ce"},

@@ -1,0 +1,104 @@
+package amqp
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/protocols/amqp/frame"
+)
+
+// replyTo is what stands for the queue that takes the replies to a channel's
+// requests, in basic.consume and in the property reply-to.
+const replyTo = "amq.rabbitmq.reply-to"
+
+// queueNamed finds the queue that a method names; no name is that of the queue
+// declared last on the channel.
+func (ch *channel) queueNamed(name []byte) (*core.Queue, error) {
+	n := string(name)
+	if n == "" {
+		if n = ch.queue; n == "" {
+			return nil, soft(frame.NotFound, "no previously declared queue")
+		}
+	}
+	q := ch.c.vh.Queue(n)
+	if q == nil {
+		return nil, ch.noQueue([]byte(n))
+	}
+	return q, ch.free(q)
+}
+
+func (ch *channel) noQueue(name []byte) error {
+	return soft(frame.NotFound, "no queue '%s' in vhost '%s'", name, ch.c.vh.Name())
+}
+
+// free says whether the connection may touch the queue at all.
+func (ch *channel) free(q *core.Queue) error {
+	if owner := q.Owner(); owner != nil && owner != ch.c.who {
+		return ch.locked(q)
+	}
+	return nil
+}
+
+func (ch *channel) locked(q *core.Queue) error {
+	return soft(frame.ResourceLocked, "cannot obtain exclusive access to locked queue '%s' in vhost '%s'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration.",
+		q.Name(), ch.c.vh.Name())
+}
+
+func (ch *channel) exchangeNamed(name []byte) (*core.Exchange, error) {
+	x := ch.c.vh.Exchange(string(name))
+	if x == nil {
+		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", name, ch.c.vh.Name())
+	}
+	return x, nil
+}
+
+// clean removes what no name may have.
+func clean(name []byte) string {
+	return strings.NewReplacer("\r", "", "\n", "").Replace(string(name))
+}
+
+// may asks whether the client may do something to a queue or an exchange.
+func (ch *channel) may(a core.Action, r core.Resource, name string) (core.Wait, error) {
+	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{Action: a, Resource: r, Syntax: core.SyntaxAMQP, Address: []byte(name)})
+	if ok || w != nil {
+		return w, nil
+	}
+	what := fmt.Sprintf("queue '%s'", name)
+	if r == core.ResourceExchange {
+		what = exchangeText([]byte(name))
+	}
+	return nil, soft(frame.AccessRefused, "%s access to %s in vhost '%s' refused for user '%s'", actionText(a), what, ch.c.vh.Name(), ch.c.who.User)
+}
+
+// mayBind asks whether the client may have messages with such keys.
+func (ch *channel) mayBind(x *core.Exchange, key string) (core.Wait, error) {
+	if x.Options().Type != core.Topic {
+		return nil, nil
+	}
+	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{
+		Action: core.ActionSubscribe, Exchange: x.Name(), Syntax: core.SyntaxAMQP, Address: []byte(key),
+	})
+	if ok || w != nil {
+		return w, nil
+	}
+	return nil, soft(frame.AccessRefused, "read access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
+		key, x.Name(), ch.c.vh.Name(), ch.c.who.User)
+}
+
+func exchangeText(name []byte) string {
+	if len(name) == 0 {
+		return "exchange 'amq.default'"
+	}
+	return fmt.Sprintf("exchange '%s'", name)
+}
+
+func actionText(a core.Action) string {
+	switch a {
+	case core.ActionConfigure:
+		return "configure"
+	case core.ActionWrite:
+		return "write"
+	}
+	return "read"
+}
