@@ -112,6 +112,40 @@ func TestTopologyWaits(t *testing.T) {
 	}
 }
 
+// TestBindingOfFormerExchange: an exchange that was deleted and declared anew does
+// not get back a binding whose end did not reach the disk of the queue.
+func TestBindingOfFormerExchange(t *testing.T) {
+	var shards []*testShard
+	for range 4 {
+		shards = append(shards, newTestShard())
+	}
+	x := openBox(t, shards)
+	e := x.exchange("e", ExchangeOptions{Type: Fanout, Durable: true})
+	var q *Queue
+	for i := 0; q == nil || q.sh.index == 0; i++ {
+		q = x.declare(fmt.Sprint("q", i), true)
+	}
+	x.bind(BindingSpec{Source: e, Queue: q})
+	x.settle()
+	shards[q.sh.index].hold(true)
+	x.deleteExchange("e")
+	x.exchange("e", ExchangeOptions{Type: Fanout, Durable: true})
+	for shards[0].waiting() > 0 {
+		x.workersIdle()
+	}
+	y := x.crash()
+	if y.VHost("/").Exchange("e") == nil {
+		t.Fatal("the exchange is not there after a crash")
+	}
+	for range 2 {
+		y.settle()
+		if n := len(y.VHost("/").bound); n != 0 {
+			t.Errorf("the new exchange has the binding of the former one")
+		}
+		y = y.crash()
+	}
+}
+
 // TestTopologyOrder: of changes that several turns make at a time, the disk has
 // what memory has. Messages go by meanwhile.
 func TestTopologyOrder(t *testing.T) {

@@ -226,3 +226,37 @@ func TestPlainRoutesAllocateNothing(t *testing.T) {
 		tn.End()
 	}
 }
+
+// TestInterceptedRoutes: where an interceptor changes what the way depends on, the
+// message goes another way.
+func TestInterceptedRoutes(t *testing.T) {
+	headers := props.AppendProperties(nil, &props.Properties{Has: props.HasHeaders, Headers: props.AddStr(nil, "to", "b")})
+	bothWays(t, func(m *Message) error {
+		m.Props = headers
+		return nil
+	}, func(t *testing.T, x *box, c *changer) {
+		h, p := x.VHost("/").Exchange(headersExchange), x.publisher()
+		a, b := x.declare("a", false), x.declare("b", false)
+		x.bind(BindingSpec{Source: h, Queue: a, Arguments: props.AddStr(nil, "to", "a")})
+		x.bind(BindingSpec{Source: h, Queue: b, Arguments: props.AddStr(nil, "to", "b")})
+		for n := range int64(3) {
+			if err := x.retry(func(tn *Turn) (Wait, error) {
+				m := tn.Message()
+				m.Exchange, m.Syntax, m.QoS = h, SyntaxAMQP, AtLeastOnce
+				withHeaders(props.AddStr(nil, "to", "a"))(m)
+				return p.Publish(tn, m)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got := [2]int64{a.Info().Ready, b.Info().Ready}; got != [2]int64{0, n + 1} {
+				t.Errorf("after %d messages there are %v", n+1, got)
+			}
+		}
+	})
+	c := &changer{do: func(m *Message) error { m.Keys = [][]byte{[]byte("b")}; return nil }}
+	x := newBox(t, func(o *Options) { o.Interceptors = append(o.Interceptors, quickChanger{c}) })
+	queues := []*Queue{x.declare("a", false), x.declare("b", false)}
+	if got := x.send(x.publisher(), x.VHost("/").Exchange(""), "a", queues); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("with a key that the interceptor has added: %q", got)
+	}
+}
