@@ -39,7 +39,7 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 		return err
 	}
 	if len(c.channels) >= c.most {
-		return hard(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+		return bare(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
 	}
 	if err := c.a.bus.OpenChannel(c.who); err != nil {
 		return hard(frame.NotAllowed, "user '%s' has reached its limit of channels", c.who.User)
@@ -93,7 +93,7 @@ func (ch *channel) methodFrame(t *core.Turn, m frame.Method, args []byte) (core.
 		ch.reply(t, frame.AppendAccessRequestOK(*t.Replies(), ch.n))
 		return nil, nil
 	}
-	return nil, hard(frame.CommandInvalid, "%v is not for channel %d", m, ch.n)
+	return nil, hard(frame.CommandInvalid, "unimplemented method")
 }
 
 // reply takes what an encoder has appended to the replies. What the channel has

@@ -135,20 +135,18 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 	}
 	if c.phase != running || h.Channel == 0 {
 		if h.Type != frame.FrameMethod {
-			return nil, hard(frame.UnexpectedFrame, "unexpected frame of type %d on channel %d", h.Type, h.Channel)
+			return nil, bare(frame.UnexpectedFrame, "expected method frame, got non method frame instead")
 		}
 		if h.Channel != 0 {
 			return nil, hard(frame.ChannelError, "%v before connection.open", m)
 		}
-		return c.connection(t, m, args)
+		wait, err := c.connection(t, m, args)
+		return wait, undecoded(m, err)
 	}
 	ch := c.channel(h.Channel)
 	if ch == nil {
 		if m == frame.MethodChannelOpen {
 			return nil, c.openChannel(t, h.Channel, args)
-		}
-		if m == frame.MethodChannelCloseOK {
-			return nil, nil // of a channel that both have closed
 		}
 		return nil, hard(frame.ChannelError, "expected 'channel.open'")
 	}
@@ -156,16 +154,19 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 		c.afterClose(t, ch, m)
 		return nil, nil
 	}
+	if err := ch.content.expects(h.Type); err != nil {
+		c.method = frame.MethodBasicPublish
+		return nil, err
+	}
 	switch h.Type {
 	case frame.FrameHeader:
+		c.method = frame.MethodBasicPublish
 		return ch.contentHeader(t, payload)
 	case frame.FrameBody:
 		return ch.contentBody(t, payload)
 	}
-	if ch.content.awaits() {
-		return nil, hard(frame.UnexpectedFrame, "expected content for basic.publish, got %v", m)
-	}
-	return ch.methodFrame(t, m, args)
+	wait, err := ch.methodFrame(t, m, args)
+	return wait, undecoded(m, err)
 }
 
 // channel finds an open channel, or one that waits for close-ok.
@@ -192,6 +193,9 @@ func (c *conn) fail(t *core.Turn, r transport.Result, channel uint16, err error)
 	case f.hard || ch == nil:
 		r.End, r.Cause = true, err
 		if f.code != 0 && c.phase > awaitsProtocol {
+			if f.bare {
+				c.method = 0
+			}
 			c.reply(t, frame.AppendConnectionClose(*t.Replies(), f.code, f.Error(), c.method))
 		}
 	default:
