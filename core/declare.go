@@ -113,7 +113,7 @@ func (vh *VHost) Declare(t *Turn, name string, o QueueOptions) (q *Queue, create
 	}
 	if most := vh.bus.VHostLimits(vh.name).Queues; full(vh.declared, most) {
 		vh.mu.Unlock()
-		return nil, false, fmt.Errorf("vhost %q: %w: %d queues", vh.name, ErrQuota, most)
+		return nil, false, &LimitError{"vhost", vh.name, "queues", most}
 	}
 	q = vh.newNamed(name, o)
 	q.named.used = t.Now

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"errors"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -41,8 +43,11 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 	if len(c.channels) >= c.most {
 		return bare(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
 	}
-	if err := c.a.bus.OpenChannel(c.who); err != nil {
-		return hard(frame.NotAllowed, "user '%s' has reached its limit of channels", c.who.User)
+	var limit *core.LimitError
+	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
+		return hard(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+	} else if err != nil {
+		return err
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
@@ -132,9 +137,13 @@ func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 // closed.
 func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 	switch m {
-	case frame.MethodChannelClose:
+	case frame.MethodChannelClose: // at the same time: its answer to ours is still to come
 		c.reply(t, frame.AppendChannelCloseOK(*t.Replies(), ch.n))
 		c.forget(ch)
+		if c.late == nil {
+			c.late = make(map[uint16]struct{})
+		}
+		c.late[ch.n] = struct{}{}
 	case frame.MethodChannelCloseOK:
 		c.forget(ch)
 	}

@@ -41,9 +41,10 @@ type conn struct {
 	heartbeat time.Duration
 	most      int // channels at a time
 	channels  map[uint16]*channel
-	last      *channel   // that a frame came for
-	confirms  []*channel // have publishes to confirm in this Feed
-	blocked   bool       // the client has been told
+	late      map[uint16]struct{} // channels that both have closed, and a close-ok is to come for
+	last      *channel            // that a frame came for
+	confirms  []*channel          // have publishes to confirm in this Feed
+	blocked   bool                // the client has been told
 	method    frame.Method
 	scratch   []lent
 
@@ -147,6 +148,10 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 	if ch == nil {
 		if m == frame.MethodChannelOpen {
 			return nil, c.openChannel(t, h.Channel, args)
+		}
+		if _, late := c.late[h.Channel]; late && m == frame.MethodChannelCloseOK {
+			delete(c.late, h.Channel)
+			return nil, nil
 		}
 		return nil, hard(frame.ChannelError, "expected 'channel.open'")
 	}

@@ -75,7 +75,7 @@ func failureOf(err error) *failure {
 	case errors.Is(err, props.ErrProperties):
 		return &failure{code: frame.InternalError, hard: true, bare: true}
 	case errors.As(err, &malformed):
-		return &failure{code: malformed.Code, text: malformed.Text, hard: true, bare: true}
+		return &failure{code: malformed.Code, text: malformed.Text, hard: true, bare: malformed.Code != frame.SyntaxError}
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.err) {

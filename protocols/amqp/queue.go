@@ -127,8 +127,9 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 		}
 		created := false
 		q, created, err = ch.c.vh.Declare(t, name, o)
-		if errors.Is(err, core.ErrQuota) {
-			err = soft(frame.PreconditionFailed, "cannot declare queue '%s': queue limit in vhost '%s' is reached", name, ch.c.vh.Name())
+		var limit *core.LimitError
+		if errors.As(err, &limit) {
+			err = soft(frame.PreconditionFailed, "cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached", name, ch.c.vh.Name(), limit.Limit)
 		}
 		if err != nil || created {
 			return q, nil, err

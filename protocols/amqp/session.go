@@ -253,8 +253,14 @@ func (c *conn) open(t *core.Turn, args []byte) (core.Wait, error) {
 		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s'", name, l.user)
 	}
 	who := core.NewPrincipal(l.id)
-	if err := c.a.bus.Enter(who); err != nil {
-		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s': connection limit is reached", name, l.user)
+	var limit *core.LimitError
+	switch err := c.a.bus.Enter(who); {
+	case errors.As(err, &limit) && limit.Of == "user":
+		return nil, hard(frame.NotAllowed, "connection refused for user '%s': user connection limit (%d) is reached", l.user, limit.Limit)
+	case errors.As(err, &limit):
+		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s': connection limit (%d) is reached", name, l.user, limit.Limit)
+	case err != nil:
+		return nil, err
 	}
 	c.who, c.vh, c.phase = who, vh, running
 	c.login = nil
