@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -146,9 +147,34 @@ func TestBindingOfFormerExchange(t *testing.T) {
 	}
 }
 
-// TestTopologyOrder: of changes that several turns make at a time, the disk has
-// what memory has. Messages go by meanwhile.
+// TestTopologyOrder: of two turns that change one binding, the one that ends first
+// need not be the one that came first.
 func TestTopologyOrder(t *testing.T) {
+	x := newBox(t)
+	vh := x.VHost("/")
+	s := BindingSpec{Source: x.exchange("e", ExchangeOptions{Type: Fanout, Durable: true}), Queue: x.declare("q", true)}
+	for bound := range 2 {
+		change := []func(*Turn, BindingSpec) error{vh.Bind, vh.Unbind}
+		if bound == 1 {
+			x.bind(s)
+			slices.Reverse(change)
+		}
+		first, second := x.NewTurn(), x.NewTurn()
+		if err := errors.Join(change[0](first, s), change[1](second, s)); err != nil {
+			t.Fatal(err)
+		}
+		second.End()
+		first.End()
+		x.settle()
+		if now, then := len(s.Source.out.list), len(x.crash().VHost("/").Exchange("e").out.list); now != bound || then != bound {
+			t.Errorf("%d bindings, and %d after a crash, want %d", now, then, bound)
+		}
+	}
+}
+
+// TestTopologyRace: of changes that several turns make at a time, the disk has
+// what memory has. Messages go by meanwhile.
+func TestTopologyRace(t *testing.T) {
 	x := newBox(t)
 	vh := x.VHost("/")
 	q := x.declare("q", true)
