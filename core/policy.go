@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -181,8 +182,80 @@ func mentions(arguments []byte, name string) bool {
 	return ok
 }
 
-// SetPolicies puts policies in force.
-func (b *Bus) SetPolicies(s *Policies) { b.policies.Store(s) }
+// SetPolicies puts policies in force, for what there is as well.
+func (b *Bus) SetPolicies(s *Policies) {
+	b.policies.Store(s)
+	t := b.NewTurn()
+	b.applyPolicies(t)
+	t.End()
+}
+
+func (b *Bus) applyPolicies(t *Turn) {
+	for _, vh := range b.vhosts {
+		vh.mu.RLock()
+		exchanges := slices.Collect(maps.Values(vh.exchanges))
+		queues := slices.Collect(maps.Values(vh.queues))
+		vh.mu.RUnlock()
+		for _, x := range exchanges {
+			x.applyPolicies()
+		}
+		for _, q := range queues {
+			if q.kind != KindNamed {
+				continue
+			}
+			q.applyPolicies()
+			q.armDisuse(t)
+			if q.named.lanes != nil {
+				q.tooMany(t)
+			}
+			q.mu.Lock()
+			q.dropExcessLocked(t)
+			q.mu.Unlock()
+			if t.Full() {
+				t.Flush()
+			}
+		}
+	}
+}
+
+// applyPolicies has the queue do what it was declared to and what policies say.
+func (q *Queue) applyPolicies() {
+	n := q.named
+	e := q.vh.bus.Policies().ForQueue(q.vh.name, q.name, n.opt.Quorum)
+	q.eachLane(func(lane *Queue) bool {
+		lane.mu.Lock()
+		defer lane.mu.Unlock()
+		lane.named.inForce(lane, e.MergeQueue(n.opt))
+		return true
+	})
+}
+
+// inForce takes what counts from options. The caller holds the lock of the queue,
+// or nobody else knows it.
+func (n *named) inForce(q *Queue, o QueueOptions) {
+	n.deadLetter, n.expires, n.deliveryLimit, n.overflow = o.DeadLetter, o.Expires, o.DeliveryLimit, o.Limits.Overflow
+	if n.root != nil { // those are of all lanes together
+		o.Limits.MaxLength, o.Limits.MaxBytes, n.expires = 0, 0, 0
+	}
+	q.limit(o.Limits.shared())
+}
+
+// applyPolicies has the exchange do what policies say.
+func (x *Exchange) applyPolicies() {
+	e := x.vh.bus.Policies().ForExchange(x.vh.name, x.name)
+	if a := e.MergeExchange(x.opt).Alternate; a != x.alternate() {
+		x.aside.Store(&a)
+		x.gens.all.Add(1) // of all cached routes
+	}
+}
+
+// alternate is where messages go that nothing here is bound for, "" for nowhere.
+func (x *Exchange) alternate() string {
+	if a := x.aside.Load(); a != nil {
+		return *a
+	}
+	return ""
+}
 
 // Policies returns those in force, nil if there are none.
 func (b *Bus) Policies() *Policies { return b.policies.Load() }

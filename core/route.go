@@ -145,7 +145,7 @@ func (x *Exchange) resolve(t *Turn, m *Message, epoch uint64) (*route, Wait) {
 		x.exits.match(m.Syntax, m.Topic, func(e *exits) { exit = exit || len(*e) > 0 })
 	}
 	x.mu.RUnlock()
-	if exit || len(c.targets) == 0 && x.opt.Alternate != "" {
+	if exit || len(c.targets) == 0 && x.alternate() != "" {
 		return x.resolveFurther(t, m, r)
 	}
 	r.targets = c.targets

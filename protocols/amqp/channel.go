@@ -41,6 +41,9 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 	if len(c.channels) >= c.most {
 		return hard(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
 	}
+	if err := c.a.bus.OpenChannel(c.who); err != nil {
+		return hard(frame.NotAllowed, "user '%s' has reached its limit of channels", c.who.User)
+	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
 	if c.channels == nil {
@@ -139,6 +142,7 @@ func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 
 func (c *conn) forget(ch *channel) {
 	delete(c.channels, ch.n)
+	c.a.bus.CloseChannels(c.who, 1)
 	if c.last == ch {
 		c.last = nil
 	}

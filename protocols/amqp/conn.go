@@ -240,6 +240,8 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 		ch.end(t)
 	}
 	c.vh.DeleteOwned(t, c.who)
+	c.a.bus.CloseChannels(c.who, len(c.channels))
+	c.a.bus.Leave(c.who)
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 

@@ -222,7 +222,7 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 // properties looks at those that mean something to the broker.
 func (ch *channel) properties(t *core.Turn, m *core.Message) error {
 	s := &ch.content.summary
-	if s.Has&props.HasUserID != 0 && string(s.UserID) != ch.c.who.User {
+	if s.Has&props.HasUserID != 0 && string(s.UserID) != ch.c.who.User && !ch.c.who.Tags.Has(core.TagImpersonator) {
 		return soft(frame.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.who.User)
 	}
 	if s.Has&props.HasExpiration != 0 {

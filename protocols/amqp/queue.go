@@ -119,7 +119,11 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 			}
 		}
 		created := false
-		if q, created, err = ch.c.vh.Declare(t, name, o); err != nil || created {
+		q, created, err = ch.c.vh.Declare(t, name, o)
+		if errors.Is(err, core.ErrQuota) {
+			err = soft(frame.PreconditionFailed, "cannot declare queue '%s': queue limit in vhost '%s' is reached", name, ch.c.vh.Name())
+		}
+		if err != nil || created {
 			return q, nil, err
 		}
 		if err := ch.sameOwner(q, p.Exclusive); err != nil { // somebody was faster

@@ -166,7 +166,7 @@ func (c *conn) authenticate(vhost string) core.Wait {
 		return nil
 	}
 	cred := &core.Credentials{Identity: core.Identity{
-		User: l.user, Protocol: "amqp", Listener: c.listener.Address, VHost: vhost, ClientID: c.client.name, Peer: c.tc.Peer(),
+		User: l.user, Protocol: "amqp", Listener: c.listener.Address, VHost: vhost, Peer: c.tc.Peer(),
 	}, HasUser: l.mechanism != "ANONYMOUS", HasPassword: l.hasPassword, Password: l.password}
 	switch {
 	case l.mechanism == "EXTERNAL":
@@ -254,7 +254,11 @@ func (c *conn) open(t *core.Turn, args []byte) (core.Wait, error) {
 	if l.err != nil {
 		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s'", name, l.user)
 	}
-	c.who, c.vh, c.phase = core.NewPrincipal(l.id), vh, running
+	who := core.NewPrincipal(l.id)
+	if err := c.a.bus.Enter(who); err != nil {
+		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s': connection limit is reached", name, l.user)
+	}
+	c.who, c.vh, c.phase = who, vh, running
 	c.login = nil
 	c.tc.LoggedIn(2 * c.heartbeat)
 	c.tc.Beat(c.heartbeat / 2)
