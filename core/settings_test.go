@@ -232,18 +232,18 @@ func TestTopologyRace(t *testing.T) {
 // TestExchangeList shows exchanges and what leads from them.
 func TestExchangeList(t *testing.T) {
 	x := newBox(t, func(o *Options) { o.VHosts = []string{"other"} })
-	e := x.exchange("e", ExchangeOptions{Type: Headers, AutoDelete: true, Internal: true, Alternate: "alt"})
+	e := x.exchange("e", ExchangeOptions{Type: Headers, AutoDelete: true, Internal: true, Alternate: "alt", Arguments: props.AddInt32(nil, "a", 1)})
 	q := x.declare("q", false)
 	x.bind(BindingSpec{Source: e, Queue: q, Arguments: props.AddStr(props.AddInt32(nil, "n", 1), "x-match", "any")})
 	x.bind(BindingSpec{Source: e, Exchange: x.VHost("/").Topics(), Key: "k", Syntax: SyntaxAMQP})
 	x.connect("c").subscribe("$share/g/a", AtMostOnce)
 	show := func(i ExchangeInfo) string {
-		return fmt.Sprintln(i.VHost, i.Name, i.Type, i.Durable, i.AutoDelete, i.Internal, i.Alternate, i.Bindings)
+		return fmt.Sprintln(i.VHost, i.Name, i.Type, i.Durable, i.AutoDelete, i.Internal, i.Alternate, i.Bindings, i.Arguments)
 	}
 	expectLines(t, "exchanges", lines(slices.Collect(x.Exchanges("/")), show),
-		"/ e headers false true true alt 2\n", "/  direct true false false  1\n", "/ amq.direct direct true false false  0\n",
-		"/ amq.fanout fanout true false false  0\n", "/ amq.topic topic true false false  1\n", "/ amq.headers headers true false false  0\n",
-		"/ amq.match headers true false false  0\n", "/ amq.rabbitmq.trace topic true false true  0\n")
+		"/ e headers false true true alt 2 a=1\n", "/  direct true false false  1 \n", "/ amq.direct direct true false false  0 \n",
+		"/ amq.fanout fanout true false false  0 \n", "/ amq.topic topic true false false  1 \n", "/ amq.headers headers true false false  0 \n",
+		"/ amq.match headers true false false  0 \n", "/ amq.rabbitmq.trace topic true false true  0 \n")
 	if n := len(slices.Collect(x.Exchanges(""))); n != 15 {
 		t.Errorf("%d exchanges in both vhosts", n)
 	}
