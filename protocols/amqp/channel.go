@@ -45,7 +45,7 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 	}
 	var limit *core.LimitError
 	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
-		return hard(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+		return bare(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
 	} else if err != nil {
 		return err
 	}
