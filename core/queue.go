@@ -106,7 +106,7 @@ type far struct {
 	gap        gap
 	spillTo    uint64        // entries below have been looked at by spill
 	loading    bool          // a worker reads from the gap
-	loaded     chan struct{} // if somebody waits: closed when it has
+	loaded     chan struct{} // if somebody waits: closed when it has, or a commit is done
 	purging    int32         // purges that are at it: nothing more leaves memory meanwhile
 	generation uint32        // changes when what a worker has read is void
 }
@@ -545,6 +545,7 @@ func (q *Queue) lowestLocked() uint64 {
 func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.far.wake()
 	if q.deleted {
 		return
 	}
