@@ -310,6 +310,9 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 		return false // each member's rights are asked for
 	}
 	c := q.consumers[0]
+	if q.kind == KindNamed && m.Syntax == SyntaxAMQP && c.opt.Identity != nil && c.opt.Identity.session != nil {
+		return false // whether its key is a topic is looked at
+	}
 	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
 		return false
 	}

@@ -21,7 +21,8 @@ type channel struct {
 	confirms confirms
 	tx       *transaction // nil unless transactional
 	getters  map[*core.Queue]*core.Consumer
-	replies  *core.Queue // behind amq.rabbitmq.reply-to, of this channel's consumer
+	stopped  []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies  *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
 	asking   asking
 
 	out channelOut
@@ -166,17 +167,16 @@ func (ch *channel) end(t *core.Turn) {
 	ch.out.consumers = nil
 	ch.out.over = true
 	ch.out.lent, ch.out.outstanding = nil, 0
-	stopped := ch.out.stopped
-	ch.out.stopped = nil
 	o.Unlock()
 	for _, k := range consumers {
 		if k.core != nil {
 			k.core.Cancel(t)
 		}
 	}
-	for _, k := range stopped {
+	for _, k := range ch.stopped {
 		k.Cancel(t)
 	}
+	ch.stopped = nil
 	for _, g := range ch.getters {
 		g.Cancel(t)
 	}
