@@ -16,8 +16,11 @@ import (
 
 // ConnectionInfo is a client that has logged in.
 type ConnectionInfo struct {
-	VHost     string    `json:"vhost"`
-	ClientID  string    `json:"client_id"`
+	VHost string `json:"vhost"`
+	// Name is what Kick knows it by: the client id, or the two ends of the
+	// connection where clients have no ids.
+	Name      string    `json:"name"`
+	ClientID  string    `json:"client_id"` // or what a client that has none calls itself
 	User      string    `json:"user"`
 	Anonymous bool      `json:"anonymous"`
 	Protocol  string    `json:"protocol"`
@@ -25,6 +28,8 @@ type ConnectionInfo struct {
 	Peer      string    `json:"peer"`
 	Since     time.Time `json:"since"`
 	Clean     bool      `json:"clean"`
+	State     string    `json:"state"`     // "running", or "blocked" while an alarm has it wait
+	Channels  int       `json:"channels"`  // where the protocol has some
 	InFlight  int64     `json:"in_flight"` // messages sent and not settled
 }
 
@@ -51,6 +56,7 @@ type NamedQueueInfo struct {
 	VHost     string `json:"vhost"`
 	Name      string `json:"name"`
 	Kind      string `json:"kind"` // "queue" or "shared"
+	Type      string `json:"type"` // what it was asked to be, "classic" or "quorum"; "" of what is shared
 	Durable   bool   `json:"durable"`
 	Ready     int64  `json:"ready"`
 	InFlight  int64  `json:"in_flight"`
@@ -61,6 +67,19 @@ type NamedQueueInfo struct {
 	MaxLength int64  `json:"max_length"`
 	MaxBytes  int64  `json:"max_bytes"`
 	Overflow  string `json:"overflow"`
+
+	AutoDelete    bool   `json:"auto_delete"`
+	Exclusive     bool   `json:"exclusive"`
+	Owner         string `json:"owner"` // name of the connection that has it for itself
+	SingleActive  bool   `json:"single_active_consumer"`
+	MaxPriority   uint8  `json:"max_priority"`
+	TTL           *int64 `json:"message_ttl_ms,omitempty"`
+	Expires       int64  `json:"expires_ms"` // without use, 0: never
+	DeliveryLimit *int32 `json:"delivery_limit,omitempty"`
+	// DeadLetter is the exchange for what is dropped; nil: there is none.
+	DeadLetter    *string `json:"dead_letter_exchange,omitempty"`
+	DeadLetterKey *string `json:"dead_letter_routing_key,omitempty"`
+	Arguments     string  `json:"arguments,omitempty"` // as text
 }
 
 // SubscriptionInfo is a subscription of a session.
@@ -155,19 +174,30 @@ func (b *Bus) eachSession(vhost string, f func(*Session) bool) {
 func (b *Bus) Connections(vhost string) iter.Seq[ConnectionInfo] {
 	return func(yield func(ConnectionInfo) bool) {
 		lent := b.lentByQueues(vhost)
+		more := true
 		b.eachSession(vhost, func(s *Session) bool {
 			who, connected := s.client()
 			if !connected {
 				return true
 			}
-			c := ConnectionInfo{
-				VHost: s.queue.vh.name, ClientID: s.queue.name, User: who.User, Anonymous: who.Anonymous,
-				Protocol: who.Protocol, Listener: who.Listener, Peer: peerText(who.Peer),
-				Since: time.UnixMilli(who.since).UTC(), Clean: s.clean,
-			}
+			c := DescribeConnection(&who.Identity, time.UnixMilli(who.since))
+			c.VHost, c.Name, c.ClientID, c.Clean = s.queue.vh.name, s.queue.name, s.queue.name, s.clean
 			c.InFlight = s.queue.Info().Unsettled + lent[s]
-			return yield(c)
+			more = yield(c)
+			return more
 		})
+		if more {
+			b.eachClient(vhost, func(c Client) bool { return yield(c.Info()) })
+		}
+	}
+}
+
+// DescribeConnection begins the description of a connection with who it acts
+// for.
+func DescribeConnection(who *Identity, since time.Time) ConnectionInfo {
+	return ConnectionInfo{
+		VHost: who.VHost, Name: ConnectionName(who.Peer, who.Listener), ClientID: who.ClientID, User: who.User, Anonymous: who.Anonymous,
+		Protocol: who.Protocol, Listener: who.Listener, Peer: peerText(who.Peer), Since: since.UTC(), State: "running",
 	}
 }
 
@@ -294,10 +324,7 @@ func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
 				VHost: q.vh.name, Name: q.name, Kind: "queue", Durable: i.Durable,
 				Ready: i.Ready, InFlight: i.Unsettled, Bytes: i.Bytes, InMemory: i.InMemory, Consumers: i.Consumers,
 			}
-			q.mu.Lock()
-			l := q.limits.value()
-			q.mu.Unlock()
-			n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
+			q.describe(&n)
 			if q.kind == KindGroup {
 				n.Kind = "shared"
 				q.group.mu.Lock()
@@ -306,6 +333,45 @@ func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
 			}
 			return yield(n)
 		})
+	}
+}
+
+// describe tells how the queue was declared, with what is in force now.
+func (q *Queue) describe(n *NamedQueueInfo) {
+	q.mu.Lock()
+	l := q.limits.value()
+	var dead *DeadLetter
+	if q.named != nil {
+		dead = q.named.deadLetter
+	}
+	q.mu.Unlock()
+	n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
+	if l.TTL != 0 {
+		ttl := max(l.TTL, 0) // AtOnce
+		n.TTL = &ttl
+	}
+	if q.named == nil {
+		return
+	}
+	o := &q.named.opt
+	n.Type = "classic"
+	if o.Quorum {
+		n.Type = "quorum"
+	}
+	n.AutoDelete, n.SingleActive, n.MaxPriority, n.Expires = o.AutoDelete, o.SingleActive, o.MaxPriority, o.Expires
+	n.Arguments = argumentsText(string(o.Arguments))
+	if who := o.Owner; who != nil {
+		n.Exclusive, n.Owner = true, ConnectionName(who.Peer, who.Listener)
+	}
+	if o.DeliveryLimit != 0 {
+		limit := max(o.DeliveryLimit, 0)
+		n.DeliveryLimit = &limit
+	}
+	if dead != nil {
+		n.DeadLetter = &dead.Exchange
+		if dead.HasKey {
+			n.DeadLetterKey = &dead.Key
+		}
 	}
 }
 
