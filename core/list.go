@@ -63,8 +63,8 @@ type NamedQueueInfo struct {
 	Bytes     int64  `json:"bytes"`
 	InMemory  int64  `json:"in_memory"`
 	Consumers int    `json:"consumers"`
-	Members   int    `json:"members"` // of a shared subscription, connected or not
-	MaxLength int64  `json:"max_length"`
+	Members   int    `json:"members"`    // of a shared subscription, connected or not
+	MaxLength int64  `json:"max_length"` // as in QueueLimits
 	MaxBytes  int64  `json:"max_bytes"`
 	Overflow  string `json:"overflow"`
 

@@ -180,5 +180,11 @@ func (a *AMQP) Disconnect() error {
 	return explain(err)
 }
 
-// Close ends the connection without a word.
-func (a *AMQP) Close() { a.raw.Close() }
+// Close ends the connection, without a word if it has failed.
+func (a *AMQP) Close() {
+	var e *AMQPError
+	if errors.As(a.Err(), &e) && e.Soft { // only the channel has ended
+		_ = a.Disconnect()
+	}
+	a.raw.Close()
+}
