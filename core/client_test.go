@@ -193,6 +193,8 @@ func TestQueueOptionsListed(t *testing.T) {
 		AutoDelete: true, Owner: owner, SingleActive: true, MaxPriority: 4, Expires: 5000, DeliveryLimit: AtOnce, Quorum: true,
 		DeadLetter: &DeadLetter{Exchange: "x", Key: "", HasKey: true}, Limits: QueueLimits{MaxLength: AtOnce, TTL: AtOnce},
 	})
+	x.SetPolicies(NewPolicies([]Policy{policyOf(t, "p", "^other", 0, "max-length-bytes=5 overflow=reject-publish expires=7")}, nil))
+	x.named("other", QueueOptions{Limits: QueueLimits{MaxLength: 3}})
 	for q := range x.Queues("/") {
 		have, err := json.Marshal(q)
 		if err != nil {
@@ -201,7 +203,11 @@ func TestQueueOptionsListed(t *testing.T) {
 		want := `"type":"classic","durable":true,"ready":0,"in_flight":0,"bytes":0,"in_memory":0,"consumers":0,"members":0,` +
 			`"max_length":0,"max_bytes":0,"overflow":"drop-head","auto_delete":false,"exclusive":false,"owner":"","single_active_consumer":false,` +
 			`"max_priority":0,"expires_ms":0}`
-		if q.Name == "full" {
+		switch q.Name {
+		case "other":
+			want = `"max_length":3,"max_bytes":5,"overflow":"reject-publish","auto_delete":false,"exclusive":false,"owner":"",` +
+				`"single_active_consumer":false,"max_priority":0,"expires_ms":7,"policy":"p"}`
+		case "full":
 			want = `"type":"quorum","durable":false,"ready":0,"in_flight":0,"bytes":0,"in_memory":0,"consumers":0,"members":0,` +
 				`"max_length":-1,"max_bytes":0,"overflow":"drop-head","auto_delete":true,"exclusive":true,"owner":"10.0.0.1:1 -\u003e l",` +
 				`"single_active_consumer":true,"max_priority":4,"message_ttl_ms":0,"expires_ms":5000,"delivery_limit":0,` +

@@ -201,6 +201,9 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		return Done
 	}
 	q.deliverLocked(t)
+	if q.named != nil && len(q.consumers) == 0 {
+		q.expireLocked(t) // its time may have been over while it was out
+	}
 	return Done
 }
 

@@ -79,7 +79,10 @@ type NamedQueueInfo struct {
 	// DeadLetter is the exchange for what is dropped; nil: there is none.
 	DeadLetter    *string `json:"dead_letter_exchange,omitempty"`
 	DeadLetterKey *string `json:"dead_letter_routing_key,omitempty"`
-	Arguments     string  `json:"arguments,omitempty"` // as text
+	Arguments     string  `json:"arguments,omitempty"` // of the declarer, as text
+
+	Policy         string `json:"policy,omitempty"`
+	OperatorPolicy string `json:"operator_policy,omitempty"`
 }
 
 // SubscriptionInfo is a subscription of a session.
@@ -124,7 +127,9 @@ type ExchangeInfo struct {
 	AutoDelete bool   `json:"auto_delete"`
 	Internal   bool   `json:"internal"`
 	Alternate  string `json:"alternate"`
-	Bindings   int    `json:"bindings"` // from it, as in the list of bindings
+	Bindings   int    `json:"bindings"`            // from it, as in the list of bindings
+	Arguments  string `json:"arguments,omitempty"` // of the declarer, as text
+	Policy     string `json:"policy,omitempty"`
 }
 
 func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
@@ -341,8 +346,11 @@ func (q *Queue) describe(n *NamedQueueInfo) {
 	q.mu.Lock()
 	l := q.limits.value()
 	var dead *DeadLetter
+	var expires int64
+	var failures int32
 	if q.named != nil {
-		dead = q.named.deadLetter
+		l.Overflow = q.named.overflow
+		dead, expires, failures = q.named.deadLetter, q.named.expires, q.named.deliveryLimit
 	}
 	q.mu.Unlock()
 	n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
@@ -358,13 +366,15 @@ func (q *Queue) describe(n *NamedQueueInfo) {
 	if o.Quorum {
 		n.Type = "quorum"
 	}
-	n.AutoDelete, n.SingleActive, n.MaxPriority, n.Expires = o.AutoDelete, o.SingleActive, o.MaxPriority, o.Expires
+	n.AutoDelete, n.SingleActive, n.MaxPriority, n.Expires = o.AutoDelete, o.SingleActive, o.MaxPriority, expires
 	n.Arguments = argumentsText(string(o.Arguments))
 	if who := o.Owner; who != nil {
 		n.Exclusive, n.Owner = true, ConnectionName(who.Peer, who.Listener)
 	}
-	if o.DeliveryLimit != 0 {
-		limit := max(o.DeliveryLimit, 0)
+	e := q.vh.bus.Policies().ForQueue(q.vh.name, q.name, o.Quorum)
+	n.Policy, n.OperatorPolicy = e.Policy, e.Operator
+	if failures != 0 {
+		limit := max(failures, 0)
 		n.DeliveryLimit = &limit
 	}
 	if dead != nil {
@@ -453,7 +463,8 @@ func (b *Bus) Exchanges(vhost string) iter.Seq[ExchangeInfo] {
 		b.eachExchange(vhost, func(x *Exchange) bool {
 			i := ExchangeInfo{
 				VHost: x.vh.name, Name: x.name, Type: x.typ.String(), Durable: x.opt.Durable, AutoDelete: x.opt.AutoDelete,
-				Internal: x.opt.Internal, Alternate: x.opt.Alternate,
+				Internal: x.opt.Internal, Alternate: x.alternate(), Arguments: argumentsText(string(x.opt.Arguments)),
+				Policy: x.vh.bus.Policies().ForExchange(x.vh.name, x.name).Policy,
 			}
 			x.vh.mu.RLock()
 			i.Bindings = len(x.out.list)

@@ -23,6 +23,7 @@ type VHost struct {
 	mu        sync.RWMutex            // guards what follows
 	exchanges map[string]*Exchange    // by name
 	queues    map[string]*Queue       // named queues and groups, by name
+	declared  int                     // of them that are named
 	bound     map[*Queue]*bindingSet  // of named queues, without that to the default exchange
 	owned     map[*Principal][]*Queue // exclusive queues
 }

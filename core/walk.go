@@ -86,7 +86,8 @@ func (w *walk) visit(x *Exchange) {
 		return
 	}
 	found := w.follow(x)
-	if found || x.opt.Alternate == "" {
+	alternate := x.alternate()
+	if found || alternate == "" {
 		return
 	}
 	vh := x.vh
@@ -94,7 +95,7 @@ func (w *walk) visit(x *Exchange) {
 	if w.further != nil {
 		w.further.depend(&vh.named)
 	}
-	a := vh.exchanges[x.opt.Alternate]
+	a := vh.exchanges[alternate]
 	vh.mu.RUnlock()
 	if a != nil {
 		w.push(a)

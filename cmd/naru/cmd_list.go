@@ -212,6 +212,8 @@ func queueOptions(q *core.NamedQueueInfo) string {
 	if q.DeadLetterKey != nil {
 		add(true, "dead-letter-routing-key=%s", *q.DeadLetterKey)
 	}
+	add(q.Policy != "", "policy=%s", q.Policy)
+	add(q.OperatorPolicy != "", "operator-policy=%s", q.OperatorPolicy)
 	return strings.Join(all, " ")
 }
 

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"errors"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -41,7 +43,13 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 		return err
 	}
 	if len(c.channels) >= c.most {
-		return hard(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+		return bare(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+	}
+	var limit *core.LimitError
+	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
+		return hard(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+	} else if err != nil {
+		return err
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
@@ -95,7 +103,7 @@ func (ch *channel) methodFrame(t *core.Turn, m frame.Method, args []byte) (core.
 		ch.reply(t, frame.AppendAccessRequestOK(*t.Replies(), ch.n))
 		return nil, nil
 	}
-	return nil, hard(frame.CommandInvalid, "%v is not for channel %d", m, ch.n)
+	return nil, hard(frame.CommandInvalid, "unimplemented method")
 }
 
 // reply takes what an encoder has appended to the replies. What the channel has
@@ -137,9 +145,13 @@ func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 // closed.
 func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 	switch m {
-	case frame.MethodChannelClose:
+	case frame.MethodChannelClose: // at the same time: its answer to ours is still to come
 		c.reply(t, frame.AppendChannelCloseOK(*t.Replies(), ch.n))
 		c.forget(ch)
+		if c.late == nil {
+			c.late = make(map[uint16]struct{})
+		}
+		c.late[ch.n] = struct{}{}
 	case frame.MethodChannelCloseOK:
 		c.forget(ch)
 	}
@@ -150,6 +162,7 @@ func (c *conn) forget(ch *channel) {
 	o.Lock()
 	delete(c.channels, ch.n)
 	o.Unlock()
+	c.a.bus.CloseChannels(c.who, 1)
 	if c.last == ch {
 		c.last = nil
 	}

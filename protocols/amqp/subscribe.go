@@ -115,7 +115,7 @@ func (ch *channel) consume(t *core.Turn, args []byte) (core.Wait, error) {
 	opt := core.ConsumerOptions{Identity: c.who, QoS: core.AtLeastOnce, Limit: int32(ch.prefetch), Exclusive: p.Exclusive}
 	if v, ok := p.Arguments.Get("x-priority"); ok {
 		if !v.IsInt() {
-			return nil, soft(frame.PreconditionFailed, "invalid arg 'x-priority' for consumer '%s': unacceptable type '%v'", tag, v.Kind())
+			return nil, soft(frame.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': unacceptable type '%v'", q.Name(), c.vh.Name(), v.Kind())
 		}
 		opt.Priority = int32(min(max(v.Int64(), -1<<31), 1<<31-1))
 	}
@@ -215,6 +215,9 @@ func (ch *channel) get(t *core.Turn, args []byte) (core.Wait, error) {
 	}
 	if w, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name()); w != nil || err != nil {
 		return w, err
+	}
+	if o := q.Options(); o.Quorum && o.SingleActive {
+		return nil, ch.locked(q)
 	}
 	from := ch.getters[q]
 	if from == nil || p.NoAck {
