@@ -20,7 +20,8 @@ type ConnectionInfo struct {
 	// Name is what Kick knows it by: the client id, or the two ends of the
 	// connection where clients have no ids.
 	Name      string    `json:"name"`
-	ClientID  string    `json:"client_id"` // or what a client that has none calls itself
+	ClientID  string    `json:"client_id"`
+	Label     string    `json:"client_name,omitempty"` // what a client without an id calls itself
 	User      string    `json:"user"`
 	Anonymous bool      `json:"anonymous"`
 	Protocol  string    `json:"protocol"`

@@ -19,7 +19,7 @@ func (c *conn) Kick(cause error) { c.tc.Kick(cause) }
 // Info describes the connection. See core.Client.
 func (c *conn) Info() core.ConnectionInfo {
 	i := core.DescribeConnection(&c.who.Identity, time.UnixMilli(c.opened))
-	i.Name, i.Clean = c.name, true
+	i.Name, i.Label, i.Clean = c.name, c.client.name, true
 	o := c.tc.Out()
 	o.Lock()
 	defer o.Unlock()

@@ -17,6 +17,7 @@ type AMQP struct {
 	ch   *amqp.Channel
 	raw  net.Conn
 	done chan struct{} // closed when the broker, or a failure, has ended it
+	over chan struct{} // closed when anybody has
 
 	mu struct {
 		sync.Mutex
@@ -87,7 +88,7 @@ func openAMQP(raw net.Conn, o Options) (*AMQP, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	a := &AMQP{conn: conn, ch: ch, raw: raw, done: make(chan struct{})}
+	a := &AMQP{conn: conn, ch: ch, raw: raw, done: make(chan struct{}), over: make(chan struct{})}
 	go a.watch(ch.NotifyClose(make(chan *amqp.Error, 1)))
 	return a, nil
 }
@@ -95,6 +96,7 @@ func openAMQP(raw net.Conn, o Options) (*AMQP, error) {
 // watch waits for the end of the channel, which comes with that of the connection
 // at the latest.
 func (a *AMQP) watch(closed <-chan *amqp.Error) {
+	defer close(a.over)
 	err, ok := <-closed
 	if !ok {
 		return // we have ended it
@@ -150,7 +152,7 @@ func (a *AMQP) failed(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if errors.Is(err, amqp.ErrClosed) {
-		<-a.done
+		<-a.over
 	}
 	if e := a.Err(); e != nil {
 		return e

@@ -133,12 +133,11 @@ func (p *AMQPPublisher) Flush(ctx context.Context) error {
 	if err != nil {
 		return p.failed(ctx, err)
 	}
-	select {
-	case <-p.done: // the broker was quicker
-		return p.Err()
-	case <-p.gathered:
-	}
-	switch {
+	<-p.gathered
+	<-p.over
+	switch err := p.Err(); {
+	case err != nil: // the broker was quicker
+		return err
 	case p.returned > 0:
 		why := fmt.Sprintf("exchange %q with the key %q leads nowhere", p.first.Exchange, p.first.RoutingKey)
 		if p.first.Exchange == "" {

@@ -432,7 +432,7 @@ func TestOperatorUsage(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"status", "list", "list sessions", "list retained", "purge", "delete", "delete session", "delete queue", "delete retained",
+		"status", "list", "list sessions", "list retained", "list exchanges", "list channels", "list consumers", "purge", "delete", "delete session", "delete queue", "delete retained",
 		"kick", "backup", "restore", "plugins",
 	} {
 		s := runNaru(t, binary, dir, append(strings.Fields(name), "--help")...)
