@@ -23,7 +23,8 @@ type channel struct {
 	// transactional says what tx does, under the out lock.
 	transactional bool
 	getters       map[*core.Queue]*core.Consumer
-	replies       *core.Queue // behind amq.rabbitmq.reply-to, of this channel's consumer
+	stopped       []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies       *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
 	asking        asking
 
 	out channelOut
@@ -47,7 +48,7 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 	}
 	var limit *core.LimitError
 	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
-		return hard(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+		return bare(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
 	} else if err != nil {
 		return err
 	}
@@ -177,17 +178,16 @@ func (ch *channel) end(t *core.Turn) {
 	ch.out.consumers = nil
 	ch.out.over = true
 	ch.out.lent, ch.out.outstanding = nil, 0
-	stopped := ch.out.stopped
-	ch.out.stopped = nil
 	o.Unlock()
 	for _, k := range consumers {
 		if k.core != nil {
 			k.core.Cancel(t)
 		}
 	}
-	for _, k := range stopped {
+	for _, k := range ch.stopped {
 		k.Cancel(t)
 	}
+	ch.stopped = nil
 	for _, g := range ch.getters {
 		g.Cancel(t)
 	}

@@ -170,7 +170,7 @@ func (ch *channel) publishFailure(err error) error {
 			Action: core.ActionWrite, Resource: core.ResourceExchange, Syntax: core.SyntaxAMQP, Address: ch.content.exchangeName(),
 		})
 		if ok && x != nil && x.Options().Type == core.Topic {
-			return soft(frame.AccessRefused, "write access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
+			return soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
 				key, x.Name(), vh.Name(), ch.c.who.User)
 		}
 		return soft(frame.AccessRefused, "write access to %s in vhost '%s' refused for user '%s'",

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
@@ -188,11 +189,11 @@ func (ch *channel) cancel(t *core.Turn, args []byte) error {
 	k := ch.out.consumers[string(p.Tag)]
 	if k != nil {
 		delete(ch.out.consumers, k.tag)
-		ch.out.stopped = append(ch.out.stopped, k.core)
 	}
 	o.Unlock()
 	if k != nil {
 		k.core.Stop(t)
+		ch.stopped = append(slices.DeleteFunc(ch.stopped, func(c *core.Consumer) bool { return letGo(t, c) }), k.core)
 		if ch.replies == k.core.Queue() {
 			ch.replies = nil // it goes with its consumer
 		}
@@ -201,6 +202,15 @@ func (ch *channel) cancel(t *core.Turn, args []byte) error {
 		ch.reply(t, frame.AppendBasicCancelOK(ch.ready(t), ch.n, p.Tag))
 	}
 	return nil
+}
+
+// letGo ends a consumer that gets nothing more and has nothing.
+func letGo(t *core.Turn, c *core.Consumer) bool {
+	if c.Holds() {
+		return false
+	}
+	c.Cancel(t)
+	return true
 }
 
 // get handles basic.get. (AMQP 1.8.3.10)
@@ -235,19 +245,19 @@ func (ch *channel) get(t *core.Turn, args []byte) (core.Wait, error) {
 	case !got:
 		ch.reply(t, frame.AppendBasicGetEmpty(ch.ready(t), ch.n))
 	case !p.NoAck && ch.getters[q] == nil:
-		ch.remember(q, from)
+		ch.remember(t, q, from)
 	}
 	return nil, nil
 }
 
 // remember keeps the getter of a queue, which has what the channel has got from
-// it. Those of queues that are gone are forgotten when there are many.
-func (ch *channel) remember(q *core.Queue, from *core.Consumer) {
+// it. Those that have nothing are forgotten when there are many.
+func (ch *channel) remember(t *core.Turn, q *core.Queue, from *core.Consumer) {
 	if ch.getters == nil {
 		ch.getters = make(map[*core.Queue]*core.Consumer)
 	}
 	if len(ch.getters) >= 64 {
-		maps.DeleteFunc(ch.getters, func(q *core.Queue, _ *core.Consumer) bool { return ch.c.vh.Queue(q.Name()) != q })
+		maps.DeleteFunc(ch.getters, func(_ *core.Queue, c *core.Consumer) bool { return letGo(t, c) })
 	}
 	ch.getters[q] = from
 }
