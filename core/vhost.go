@@ -15,6 +15,7 @@ type VHost struct {
 	topics   *Exchange // amq.topic, where MQTT lives
 	retained retainedStore
 	sessions [64]sessionShard
+	clients  clientList
 
 	// named counts the exchanges that have come and gone. It is changed under mu.
 	named atomic.Uint64
@@ -118,6 +119,7 @@ func (q *Queue) destroy(t *Turn) {
 	q.deleted = true
 	if q.far != noFar {
 		q.far.generation++
+		q.far.wake()
 	}
 	var p *part
 	if q.durable || q.spilled {
