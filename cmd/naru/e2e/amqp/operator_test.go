@@ -96,7 +96,7 @@ func forced(t *testing.T, r *Runner, force func() error) {
 	c.do("c1 open vhost='policies'", "c1.1 open")
 	done := make(chan error, 1)
 	go func() { done <- force() }() // a broker that shuts down waits for our close-ok
-	c.p.Patience = 20 * time.Second
+	c.p.Patience = time.Minute // rabbitmqctl can take its time
 	c.do("c1 < connection-error 320 none 'CONNECTION_FORCED - '...")
 	if err := <-done; err != nil {
 		t.Error(err)
