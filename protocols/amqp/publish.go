@@ -190,7 +190,7 @@ func (c *conn) blockedReason() string {
 // Message.Owned.
 func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message, error) {
 	p := &ch.content
-	x := ch.c.vh.Exchange(string(p.exchangeName()))
+	x := ch.exchangeOf(p.exchangeName())
 	switch {
 	case x == nil:
 		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", p.exchangeName(), ch.c.vh.Name())
@@ -217,6 +217,15 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 		m.Topic, m.Props, m.Owned = bytes.Clone(m.Topic), bytes.Clone(m.Props), true
 	}
 	return m, nil
+}
+
+// exchangeOf finds an exchange, as a rule the one that was published to before.
+func (ch *channel) exchangeOf(name []byte) *core.Exchange {
+	if x := ch.exchange; x != nil && x.Name() == string(name) && !x.Gone() {
+		return x
+	}
+	ch.exchange = ch.c.vh.Exchange(string(name))
+	return ch.exchange
 }
 
 // properties looks at those that mean something to the broker.
