@@ -109,11 +109,14 @@ func (vh *VHost) Declare(t *Turn, name string, o QueueOptions) (q *Queue, create
 	vh.mu.Lock()
 	if q = vh.queues[name]; q != nil {
 		vh.mu.Unlock()
+		if q.named != nil && q.named.opt.Durable { // who made it may not have been told yet
+			t.promise(q.sh)
+		}
 		return q, false, nil
 	}
 	if most := vh.bus.VHostLimits(vh.name).Queues; full(vh.declared, most) {
 		vh.mu.Unlock()
-		return nil, false, fmt.Errorf("vhost %q: %w: %d queues", vh.name, ErrQuota, most)
+		return nil, false, &LimitError{"vhost", vh.name, "queues", most}
 	}
 	q = vh.newNamed(name, o)
 	q.named.used = t.Now

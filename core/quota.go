@@ -14,6 +14,19 @@ type VHostLimits struct {
 // nothing.
 const Unlimited = -1
 
+// A LimitError is an ErrQuota that says which limit is reached.
+type LimitError struct {
+	Of, Name string // "vhost" or "user", and which
+	What     string // "connections", "channels" or "queues"
+	Limit    int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s %q: %v: %d %s", e.Of, e.Name, ErrQuota, e.Limit, e.What)
+}
+
+func (e *LimitError) Unwrap() error { return ErrQuota }
+
 // Limiting is an optional ability of an Authenticator: to say how many connections
 // a user may have at the same time, and how many channels in all of them together.
 // It answers at once.
@@ -38,10 +51,10 @@ func (b *Bus) Enter(who *Principal) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if full(o.vhosts[who.VHost], limits.Connections) {
-		return fmt.Errorf("vhost %q: %w: %d connections", who.VHost, ErrQuota, limits.Connections)
+		return &LimitError{"vhost", who.VHost, "connections", limits.Connections}
 	}
 	if full(o.users[who.User], most) {
-		return fmt.Errorf("user %q: %w: %d connections", who.User, ErrQuota, most)
+		return &LimitError{"user", who.User, "connections", most}
 	}
 	count(&o.vhosts, who.VHost, 1)
 	if !who.Anonymous {
@@ -71,7 +84,7 @@ func (b *Bus) OpenChannel(who *Principal) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if full(o.channels[who.User], most) {
-		return fmt.Errorf("user %q: %w: %d channels", who.User, ErrQuota, most)
+		return &LimitError{"user", who.User, "channels", most}
 	}
 	count(&o.channels, who.User, 1)
 	return nil

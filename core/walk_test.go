@@ -260,3 +260,46 @@ func TestInterceptedRoutes(t *testing.T) {
 		t.Errorf("with a key that the interceptor has added: %q", got)
 	}
 }
+
+// TestReceiveRightsOfWalks: who may not receive a message does not, whichever way
+// it takes, and asking may take time.
+func TestReceiveRightsOfWalks(t *testing.T) {
+	for _, quick := range []bool{true, false} {
+		book := &rulebook{rule: refuse("denied receive k")}
+		var a Authorizer = book
+		if quick {
+			a = quickRules{book}
+		}
+		x := newBox(t, withRules(a))
+		vh := x.VHost("/")
+		var subs []*client
+		for _, id := range []string{"denied", "other"} {
+			c := x.connect(id)
+			if err := c.feedRetry("", func(tn *Turn) (Wait, error) { return c.s.Subscribe(tn, "#", AtLeastOnce, 0) }); err != nil {
+				t.Fatal(err)
+			}
+			subs = append(subs, c)
+		}
+		e := x.exchange("e", ExchangeOptions{Type: Fanout})
+		x.bind(BindingSpec{Source: e, Exchange: vh.Topics()})
+		x.bind(BindingSpec{Source: vh.Exchange(headersExchange), Exchange: vh.Topics()})
+		p := x.publisher()
+		for _, from := range []*Exchange{e, vh.Exchange(headersExchange), vh.Topics()} {
+			for _, keys := range [][][]byte{nil, {[]byte("other")}} {
+				for range 2 {
+					if err := x.retry(func(tn *Turn) (Wait, error) {
+						m := tn.Message()
+						m.Exchange, m.Topic, m.Syntax, m.QoS, m.Keys = from, []byte("k"), SyntaxAMQP, AtLeastOnce, keys
+						return p.Publish(tn, m)
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				x.settle()
+				if d, o := subs[0].take(), subs[1].take(); len(d) != 0 || len(o) != 2 {
+					t.Errorf("quick %v, by %q with %q: %d to who may not, %d to the other", quick, from.name, keys, len(d), len(o))
+				}
+			}
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"errors"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -11,17 +13,20 @@ type channel struct {
 	c       *conn
 	n       uint16
 	pub     core.Publisher
-	closing bool // we have closed it, and wait for close-ok
+	closing bool // we have closed it, and wait for close-ok; changed under the out lock
 
 	queue    string         // declared last
 	exchange *core.Exchange // published to last
-	prefetch uint16         // of consumers that begin
+	prefetch uint16         // of consumers that begin; changed under the out lock
 	content  content
 	confirms confirms
 	tx       *transaction // nil unless transactional
-	getters  map[*core.Queue]*core.Consumer
-	replies  *core.Queue // behind amq.rabbitmq.reply-to, of this channel's consumer
-	asking   asking
+	// transactional says what tx does, under the out lock.
+	transactional bool
+	getters       map[*core.Queue]*core.Consumer
+	stopped       []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies       *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
+	asking        asking
 
 	out channelOut
 }
@@ -40,17 +45,23 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 		return err
 	}
 	if len(c.channels) >= c.most {
-		return hard(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+		return bare(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
 	}
-	if err := c.a.bus.OpenChannel(c.who); err != nil {
-		return hard(frame.NotAllowed, "user '%s' has reached its limit of channels", c.who.User)
+	var limit *core.LimitError
+	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
+		return bare(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+	} else if err != nil {
+		return err
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
+	o := c.tc.Out()
+	o.Lock()
 	if c.channels == nil {
 		c.channels = make(map[uint16]*channel)
 	}
 	c.channels[n] = ch
+	o.Unlock()
 	c.reply(t, frame.AppendChannelOpenOK(*t.Replies(), n))
 	return nil
 }
@@ -94,7 +105,7 @@ func (ch *channel) methodFrame(t *core.Turn, m frame.Method, args []byte) (core.
 		ch.reply(t, frame.AppendAccessRequestOK(*t.Replies(), ch.n))
 		return nil, nil
 	}
-	return nil, hard(frame.CommandInvalid, "%v is not for channel %d", m, ch.n)
+	return nil, hard(frame.CommandInvalid, "unimplemented method")
 }
 
 // reply takes what an encoder has appended to the replies. What the channel has
@@ -123,7 +134,10 @@ func (ch *channel) close(t *core.Turn, args []byte) error {
 // client has agreed.
 func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 	ch.end(t)
+	o := c.tc.Out()
+	o.Lock()
 	ch.closing = true
+	o.Unlock()
 	ch.content = content{}
 	c.a.log.Warn("channel closed", "user", c.who.User, "peer", c.tc.Peer(), "channel", ch.n, "method", c.method, "cause", f)
 	c.reply(t, frame.AppendChannelClose(ch.ready(t), ch.n, f.code, f.Error(), c.method))
@@ -133,16 +147,23 @@ func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 // closed.
 func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 	switch m {
-	case frame.MethodChannelClose:
+	case frame.MethodChannelClose: // at the same time: its answer to ours is still to come
 		c.reply(t, frame.AppendChannelCloseOK(*t.Replies(), ch.n))
 		c.forget(ch)
+		if c.late == nil {
+			c.late = make(map[uint16]struct{})
+		}
+		c.late[ch.n] = struct{}{}
 	case frame.MethodChannelCloseOK:
 		c.forget(ch)
 	}
 }
 
 func (c *conn) forget(ch *channel) {
+	o := c.tc.Out()
+	o.Lock()
 	delete(c.channels, ch.n)
+	o.Unlock()
 	c.a.bus.CloseChannels(c.who, 1)
 	if c.last == ch {
 		c.last = nil
@@ -158,17 +179,16 @@ func (ch *channel) end(t *core.Turn) {
 	ch.out.consumers = nil
 	ch.out.over = true
 	ch.out.lent, ch.out.outstanding = nil, 0
-	stopped := ch.out.stopped
-	ch.out.stopped = nil
 	o.Unlock()
 	for _, k := range consumers {
 		if k.core != nil {
 			k.core.Cancel(t)
 		}
 	}
-	for _, k := range stopped {
+	for _, k := range ch.stopped {
 		k.Cancel(t)
 	}
+	ch.stopped = nil
 	for _, g := range ch.getters {
 		g.Cancel(t)
 	}

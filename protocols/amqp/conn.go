@@ -36,14 +36,18 @@ type conn struct {
 	login     *login
 	who       *core.Principal // nil before connection.open
 	vh        *core.VHost
+	name      string // by which operators know it; set with who
+	opened    int64  // unix milliseconds
+	detach    func() // from the list of clients
 	client    capabilities
 	frameMax  uint32
 	heartbeat time.Duration
-	most      int // channels at a time
-	channels  map[uint16]*channel
-	last      *channel   // that a frame came for
-	confirms  []*channel // have publishes to confirm in this Feed
-	blocked   bool       // the client has been told
+	most      int                 // channels at a time
+	channels  map[uint16]*channel // changed under the out lock
+	late      map[uint16]struct{} // channels that both have closed, and a close-ok is to come for
+	last      *channel            // that a frame came for
+	confirms  []*channel          // have publishes to confirm in this Feed
+	blocked   bool                // the client has been told; changed under the out lock
 	method    frame.Method
 	scratch   []lent
 
@@ -62,7 +66,7 @@ type capabilities struct {
 func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 	c.spoke = true
 	if c.blocked && !c.alarmed() {
-		c.blocked = false
+		c.setBlocked(false)
 		c.tc.Out().AppendReply(t, frame.AppendConnectionUnblocked(nil))
 	}
 	for !t.Full() {
@@ -135,20 +139,22 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 	}
 	if c.phase != running || h.Channel == 0 {
 		if h.Type != frame.FrameMethod {
-			return nil, hard(frame.UnexpectedFrame, "unexpected frame of type %d on channel %d", h.Type, h.Channel)
+			return nil, bare(frame.UnexpectedFrame, "expected method frame, got non method frame instead")
 		}
 		if h.Channel != 0 {
 			return nil, hard(frame.ChannelError, "%v before connection.open", m)
 		}
-		return c.connection(t, m, args)
+		wait, err := c.connection(t, m, args)
+		return wait, undecoded(m, err)
 	}
 	ch := c.channel(h.Channel)
 	if ch == nil {
 		if m == frame.MethodChannelOpen {
 			return nil, c.openChannel(t, h.Channel, args)
 		}
-		if m == frame.MethodChannelCloseOK {
-			return nil, nil // of a channel that both have closed
+		if _, late := c.late[h.Channel]; late && m == frame.MethodChannelCloseOK {
+			delete(c.late, h.Channel)
+			return nil, nil
 		}
 		return nil, hard(frame.ChannelError, "expected 'channel.open'")
 	}
@@ -156,16 +162,19 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 		c.afterClose(t, ch, m)
 		return nil, nil
 	}
+	if err := ch.content.expects(h.Type); err != nil {
+		c.method = frame.MethodBasicPublish
+		return nil, err
+	}
 	switch h.Type {
 	case frame.FrameHeader:
+		c.method = frame.MethodBasicPublish
 		return ch.contentHeader(t, payload)
 	case frame.FrameBody:
 		return ch.contentBody(t, payload)
 	}
-	if ch.content.awaits() {
-		return nil, hard(frame.UnexpectedFrame, "expected content for basic.publish, got %v", m)
-	}
-	return ch.methodFrame(t, m, args)
+	wait, err := ch.methodFrame(t, m, args)
+	return wait, undecoded(m, err)
 }
 
 // channel finds an open channel, or one that waits for close-ok.
@@ -192,6 +201,9 @@ func (c *conn) fail(t *core.Turn, r transport.Result, channel uint16, err error)
 	case f.hard || ch == nil:
 		r.End, r.Cause = true, err
 		if f.code != 0 && c.phase > awaitsProtocol {
+			if f.bare {
+				c.method = 0
+			}
 			c.reply(t, frame.AppendConnectionClose(*t.Replies(), f.code, f.Error(), c.method))
 		}
 	default:
@@ -207,6 +219,13 @@ func (c *conn) reply(t *core.Turn, b []byte) {
 }
 
 func (c *conn) alarmed() bool { return c.a.bus.Alarmed() }
+
+func (c *conn) setBlocked(on bool) {
+	o := c.tc.Out()
+	o.Lock()
+	c.blocked = on
+	o.Unlock()
+}
 
 // Beat sends a heartbeat. See transport.Beater.
 func (c *conn) Beat(t *core.Turn) {
@@ -232,6 +251,7 @@ func (c *conn) Quiet() {
 
 // Closed ends the connection's channels. See transport.Handler.
 func (c *conn) Closed(t *core.Turn, cause error) {
+	c.lastWords(t, cause)
 	if c.who == nil {
 		c.closedEarly(t, cause)
 		return
@@ -242,6 +262,7 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 	c.vh.DeleteOwned(t, c.who)
 	c.a.bus.CloseChannels(c.who, len(c.channels))
 	c.a.bus.Leave(c.who)
+	c.detach()
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 

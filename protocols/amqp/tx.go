@@ -80,6 +80,10 @@ func (ch *channel) txMethod(t *core.Turn, m frame.Method, args []byte) (core.Wai
 		}
 		if ch.tx == nil {
 			ch.tx = &transaction{}
+			o := ch.c.tc.Out()
+			o.Lock()
+			ch.transactional = true
+			o.Unlock()
 		}
 		ch.reply(t, frame.AppendTxSelectOK(ch.ready(t), ch.n))
 		return nil, nil
@@ -120,6 +124,7 @@ func (ch *channel) commit(t *core.Turn) (core.Wait, error) {
 		}
 	}
 	ch.settleTx(t)
+	t.Promise() // settles included, which as a rule ride on later commits
 	ch.tx = &transaction{}
 	ch.reply(t, frame.AppendTxCommitOK(ch.ready(t), ch.n))
 	return nil, nil
