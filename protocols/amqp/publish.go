@@ -271,6 +271,9 @@ func (ch *channel) properties(t *core.Turn, m *core.Message) error {
 // in milliseconds.
 const maxTTL = uint64(10 * 365 * 24 * time.Hour / time.Millisecond)
 
+// maxKeys is how many further routing keys a message may have.
+const maxKeys = 250
+
 // carbonCopies takes the further routing keys from the headers CC and BCC. What
 // is in BCC no consumer is to see.
 func carbonCopies(m *core.Message, headers props.Table) error {
@@ -286,7 +289,9 @@ func carbonCopies(m *core.Message, headers props.Table) error {
 			if it.Value().Kind() != props.KindLongStr {
 				return soft(frame.PreconditionFailed, "invalid message: the header '%s' must be an array of longstr", name)
 			}
-			m.Keys = append(m.Keys, it.Value().Bytes())
+			if m.Keys = append(m.Keys, it.Value().Bytes()); len(m.Keys) > maxKeys {
+				return soft(frame.PreconditionFailed, "invalid message: more than %d keys in CC and BCC", maxKeys)
+			}
 		}
 		if name == "BCC" {
 			m.Props = withoutHeader(m.Props, name)
@@ -312,7 +317,7 @@ func (ch *channel) publishLater(t *core.Turn, m *core.Message) (core.Wait, error
 	if err != nil && !errors.Is(err, core.ErrQuota) {
 		return nil, ch.publishFailure(err)
 	}
-	if err := ch.tx.publish(prepared, ch.content.mandatory, len(m.Payload), err); err != nil {
+	if err := ch.tx.publish(prepared, ch.content.mandatory, err); err != nil {
 		return nil, err
 	}
 	ch.sent()
