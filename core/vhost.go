@@ -119,6 +119,7 @@ func (q *Queue) destroy(t *Turn) {
 	q.deleted = true
 	if q.far != noFar {
 		q.far.generation++
+		q.far.wake()
 	}
 	var p *part
 	if q.durable || q.spilled {
