@@ -240,7 +240,7 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 		e.size = 0
 		e.flags |= flagSpilling
 		t.scratch = appendEntry(t.scratch[:0], e, nil, nil)
-		p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+		p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 	}
 	e.size = 0
 }

@@ -286,7 +286,7 @@ func (q *Queue) enqueueDurableLocked(t *Turn, m *Message, e *entry, stored *shar
 		e.flags |= flagBody
 	}
 	t.scratch = appendEntry(t.scratch[:0], e, e.msg, b)
-	p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+	p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 	q.pushLocked(*e)
 }
 
@@ -464,7 +464,7 @@ func (q *Queue) removeLocked(t *Turn, e *entry) {
 	low := q.lowestLocked()
 	tc.head = low
 	if !first {
-		p.batch.Delete(entryKey(q.id, ord))
+		p.batch.Delete(p.entry(q.id, ord))
 		return
 	}
 	// What lies below the lowest live entry is dead by the counters alone; the
@@ -497,7 +497,7 @@ func (q *Queue) leaveLocked(t *Turn, e *entry) {
 		e.msg.bodyOn(q.sh).unref(p)
 	}
 	ord := e.ord
-	p.batch.Delete(entryKey(q.id, ord))
+	p.batch.Delete(p.entry(q.id, ord))
 	e.state, e.cons = entryLeaving, nil
 	e.flags = flagPending // it is not to be paged out
 	t.following().then(q.id, func(t *Turn) { q.left(t, ord) })

@@ -15,8 +15,9 @@ type channel struct {
 	pub     core.Publisher
 	closing bool // we have closed it, and wait for close-ok; changed under the out lock
 
-	queue    string // declared last
-	prefetch uint16 // of consumers that begin; changed under the out lock
+	queue    string         // declared last
+	exchange *core.Exchange // published to last
+	prefetch uint16         // of consumers that begin; changed under the out lock
 	content  content
 	confirms confirms
 	tx       *transaction // nil unless transactional
@@ -200,5 +201,6 @@ func (ch *channel) end(t *core.Turn) {
 
 func (ch *channel) quiet() {
 	ch.pub.Forget()
+	ch.exchange = nil
 	ch.content.quiet()
 }

@@ -52,7 +52,7 @@ func (p *content) properties() []byte   { return p.text[p.exchange+p.key:] }
 
 func (p *content) quiet() {
 	if p.step == noContent {
-		p.text = nil
+		p.text, p.summary = nil, props.Summary{}
 	}
 }
 
@@ -66,8 +66,8 @@ func (ch *channel) publish(args []byte) error {
 		return hard(frame.NotImplemented, "immediate=true")
 	}
 	m := &ch.content
-	*m = content{step: wantsHeader, mandatory: p.Mandatory, text: m.text[:0], exchange: len(p.Exchange), key: len(p.RoutingKey)}
-	m.text = append(append(m.text, p.Exchange...), p.RoutingKey...)
+	m.step, m.mandatory, m.exchange, m.key = wantsHeader, p.Mandatory, len(p.Exchange), len(p.RoutingKey)
+	m.text = append(append(m.text[:0], p.Exchange...), p.RoutingKey...)
 	return nil
 }
 
@@ -156,9 +156,9 @@ func (ch *channel) published(t *core.Turn, body []byte, owned bool) (core.Wait, 
 // sent forgets the content.
 func (ch *channel) sent() {
 	m := &ch.content
-	m.step, m.body, m.summary = noContent, nil, props.Summary{}
+	m.step, m.body = noContent, nil
 	if cap(m.text) > 4096 {
-		m.text = nil
+		m.text, m.summary = nil, props.Summary{} // which points into it
 	}
 }
 
@@ -204,7 +204,7 @@ func (c *conn) blockedReason() string {
 // Message.Owned.
 func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message, error) {
 	p := &ch.content
-	x := ch.c.vh.Exchange(string(p.exchangeName()))
+	x := ch.exchangeOf(p.exchangeName())
 	switch {
 	case x == nil:
 		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", p.exchangeName(), ch.c.vh.Name())
@@ -231,6 +231,15 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 		m.Topic, m.Props, m.Owned = bytes.Clone(m.Topic), bytes.Clone(m.Props), true
 	}
 	return m, nil
+}
+
+// exchangeOf finds an exchange, as a rule the one that was published to before.
+func (ch *channel) exchangeOf(name []byte) *core.Exchange {
+	if x := ch.exchange; x != nil && x.Name() == string(name) && !x.Gone() {
+		return x
+	}
+	ch.exchange = ch.c.vh.Exchange(string(name))
+	return ch.exchange
 }
 
 // properties looks at those that mean something to the broker.
