@@ -52,7 +52,7 @@ func (p *content) properties() []byte   { return p.text[p.exchange+p.key:] }
 
 func (p *content) quiet() {
 	if p.step == noContent {
-		p.text = nil
+		p.text, p.summary = nil, props.Summary{}
 	}
 }
 
@@ -66,8 +66,8 @@ func (ch *channel) publish(args []byte) error {
 		return hard(frame.NotImplemented, "immediate=true")
 	}
 	m := &ch.content
-	*m = content{step: wantsHeader, mandatory: p.Mandatory, text: m.text[:0], exchange: len(p.Exchange), key: len(p.RoutingKey)}
-	m.text = append(append(m.text, p.Exchange...), p.RoutingKey...)
+	m.step, m.mandatory, m.exchange, m.key = wantsHeader, p.Mandatory, len(p.Exchange), len(p.RoutingKey)
+	m.text = append(append(m.text[:0], p.Exchange...), p.RoutingKey...)
 	return nil
 }
 
@@ -156,9 +156,9 @@ func (ch *channel) published(t *core.Turn, body []byte, owned bool) (core.Wait, 
 // sent forgets the content.
 func (ch *channel) sent() {
 	m := &ch.content
-	m.step, m.body, m.summary = noContent, nil, props.Summary{}
+	m.step, m.body = noContent, nil
 	if cap(m.text) > 4096 {
-		m.text = nil
+		m.text, m.summary = nil, props.Summary{} // which points into it
 	}
 }
 
