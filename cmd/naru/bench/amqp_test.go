@@ -87,7 +87,8 @@ func TestSplitDeliveries(t *testing.T) {
 			stream = stream[n:]
 		}
 		if count.delivered != 5 || count.corrupt+count.late+count.repeated != 0 || c.amqp.settled != 5 {
-			t.Errorf("pieces of %d: %+v, acknowledged up to %d", piece, count, c.amqp.settled)
+			t.Errorf("pieces of %d: %d delivered, %d corrupt, %d late, %d repeated, acknowledged up to %d",
+				piece, count.delivered, count.corrupt, count.late, count.repeated, c.amqp.settled)
 		}
 	}
 }
