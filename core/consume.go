@@ -23,6 +23,16 @@ func (q *Queue) Consume(t *Turn, sink Sink, opt ConsumerOptions) (*Consumer, err
 	return c, nil
 }
 
+// shared says whether a queue is for anybody to consume. Errors: ErrInUse.
+func (q *Queue) shared() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := q.named; n != nil && (n.opt.Owner != nil || n.exclusive != nil) {
+		return fmt.Errorf("queue %q: %w", q.name, ErrInUse)
+	}
+	return nil
+}
+
 // admit attaches a consumer, if it may be.
 func (q *Queue) admit(c *Consumer) error {
 	n := q.named
@@ -47,6 +57,8 @@ func (q *Queue) admitHere(c *Consumer) error {
 	case q.deleted:
 		return fmt.Errorf("queue %q: %w", q.name, ErrNotFound)
 	case n == nil:
+	case n.opt.Owner != nil && n.opt.Owner != c.opt.Identity:
+		return fmt.Errorf("queue %q: %w", q.name, ErrInUse)
 	case n.exclusive != nil, c.opt.Exclusive && len(q.consumers) > 0, c.opt.Exclusive && n.opt.SingleActive:
 		return fmt.Errorf("queue %q: %w", q.name, ErrInUse)
 	case c.opt.Exclusive:
@@ -65,6 +77,9 @@ func (q *Queue) attachLocked(c *Consumer) {
 	}
 	n.consumed = true
 	n.ranked = n.ranked || n.opt.SingleActive || c.opt.Priority != 0
+	if n.opt.SingleActive {
+		n.client().active.CompareAndSwap(nil, c.client())
+	}
 	at := len(q.consumers)
 	for at > 0 && q.consumers[at-1].opt.Priority < c.opt.Priority {
 		at--
@@ -86,9 +101,7 @@ func (q *Queue) detachLocked(t *Turn, c *Consumer) {
 	if n.exclusive == c {
 		n.exclusive = nil
 	}
-	if n.active == c {
-		n.active = nil
-	}
+	n.client().active.CompareAndSwap(c.client(), nil)
 	if len(q.consumers) > 0 {
 		return
 	}
@@ -134,14 +147,36 @@ func (c *Consumer) Holds() bool {
 	return c.unsettled > 0
 }
 
+// client is what the queue that was declared has, of a lane or itself.
+func (n *named) client() *named {
+	if n.root != nil {
+		return n.root.named
+	}
+	return n
+}
+
+// client is the consumer that the client has, of that on a lane or itself.
+func (c *Consumer) client() *Consumer {
+	if c.credit != nil {
+		return c.credit.root
+	}
+	return c
+}
+
+// mayServe says whether the consumer is the active one of a queue that has one at
+// a time, or could be.
+func (n *named) mayServe(c *Consumer) bool {
+	a := n.client().active.Load()
+	return a == nil || a == c.client()
+}
+
 // lendByRankLocked finds a consumer for e where some come before others. Those
 // of one priority take turns: who was served goes behind them.
 func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
 	if n := q.named; n.opt.SingleActive {
-		if n.active == nil {
-			n.active = q.consumers[0]
-		}
-		return q.tryLocked(t, n.active, e)
+		n.client().active.CompareAndSwap(nil, q.consumers[0].client())
+		i := slices.IndexFunc(q.consumers, n.mayServe)
+		return i >= 0 && q.tryLocked(t, q.consumers[i], e)
 	}
 	for i, c := range q.consumers {
 		if !q.tryLocked(t, c, e) {
@@ -162,8 +197,8 @@ func (q *Queue) tryLocked(t *Turn, c *Consumer, e *entry) bool {
 	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
 		return false
 	}
-	if q.namelessLocked(t, c, e) {
-		return true
+	if q.nameless(c, e) {
+		return q.rejectNamelessLocked(t, e)
 	}
 	if e.state != entryReceived && q.permitsLocked(t, c, e) != allowed || !c.offerLocked(t, e.msg, e) {
 		return false

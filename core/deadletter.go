@@ -43,6 +43,7 @@ func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 	// so that a crash cannot take it from both.
 	e.state, e.cons = entryDying, nil
 	q.unsettled++
+	n.lent += int64(e.size)
 	n.limbo++
 	if q.cursor == e.ord {
 		q.cursor++ // or it would be passed by again and again
@@ -88,6 +89,7 @@ func (q *Queue) bury(t *Turn) {
 		q.mu.Lock()
 		if e := q.head.find(d.ord); e != nil && e.state == entryDying {
 			q.unsettled--
+			q.named.lent -= int64(e.size)
 			q.named.limbo--
 			q.leaveLocked(t, e)
 		}
@@ -124,13 +126,20 @@ func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait
 	}
 	dead, deaths := q.deadLetter(t, m, dl, why)
 	dead.Exchange = x
+	if underSys(dead.Topic) { // which is the broker's own to tell
+		return nil
+	}
 	p := q.vh.NewInternalPublisher()
-	r, wait, err := p.admit(t, dead)
+	r, wait, err := p.route(t, dead)
 	if wait != nil || err != nil {
 		return wait
 	}
 	if why != DiedRejected {
-		r = r.without(deaths.circles)
+		r = r.without(func(q *Queue) bool { return deaths.circles(q.name) })
+	}
+	if t.bus.rejecting.Load() { // a full queue must not keep it from the others
+		r.deadLetterRefused(t, dead)
+		r = r.without(func(q *Queue) bool { return q.refuses(dead) })
 	}
 	p.accept(t, r, dead)
 	return nil
@@ -174,17 +183,13 @@ func (q *Queue) sendDead(t *Turn, m *Message) {
 	})
 }
 
-// without returns the route without some queues.
-func (r *route) without(leave func(queue string) bool) *route {
-	if !slices.ContainsFunc(r.targets, func(tg target) bool { return tg.q.kind == KindNamed && leave(tg.q.name) }) {
+// without returns the route without some named queues.
+func (r *route) without(leave func(*Queue) bool) *route {
+	gone := func(tg target) bool { return tg.q.kind == KindNamed && leave(tg.q) }
+	if !slices.ContainsFunc(r.targets, gone) {
 		return r
 	}
 	less := *r
-	less.targets = nil
-	for _, tg := range r.targets {
-		if tg.q.kind != KindNamed || !leave(tg.q.name) {
-			less.targets = append(less.targets, tg)
-		}
-	}
+	less.targets = slices.DeleteFunc(slices.Clone(r.targets), gone)
 	return &less
 }
