@@ -33,6 +33,7 @@ func TestReviewedTxRecover(t *testing.T) {
 	d, ok, err := ch.Get("q", false)
 	t.Log(ok, err)
 	d.Ack(false)
+	//lint:ignore SA1019 what clients may still do is what is tested
 	t.Log(ch.Recover(true))
 	t.Log(ch.TxCommit())
 	time.Sleep(200 * time.Millisecond)
