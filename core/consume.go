@@ -70,6 +70,49 @@ func (q *Queue) attachLocked(c *Consumer) {
 		at--
 	}
 	q.consumers = slices.Insert(q.consumers, at, c)
+	if n.active == nil {
+		q.activateLocked(c)
+	}
+}
+
+// activateLocked has a queue with a single active consumer serve this one from now
+// on, which may be nil.
+func (q *Queue) activateLocked(c *Consumer) {
+	n := q.named
+	if !n.opt.SingleActive || n.root != nil {
+		return
+	}
+	n.active = c
+	if n.lanes != nil {
+		var k *laneCredit
+		if c != nil {
+			k = c.credit
+		}
+		n.lanes.active.Store(k)
+	}
+}
+
+// activeServesLocked has the single active consumer of a queue with priorities take
+// from the highest lane first, if there is one.
+func (q *Queue) activeServesLocked(t *Turn) bool {
+	n := q.named
+	if n == nil || n.lanes == nil || n.active == nil {
+		return false
+	}
+	t.Do(n.active.resumeLanes)
+	return true
+}
+
+// servesLocked says whether the consumer is one that gets messages now.
+func (q *Queue) servesLocked(c *Consumer) bool {
+	n := q.named
+	switch {
+	case n == nil || !n.opt.SingleActive:
+		return true
+	case n.root != nil:
+		return n.root.named.lanes.active.Load() == c.credit
+	}
+	return n.active == c
 }
 
 // detachLocked takes a consumer off the list.
@@ -87,7 +130,10 @@ func (q *Queue) detachLocked(t *Turn, c *Consumer) {
 		n.exclusive = nil
 	}
 	if n.active == c {
-		n.active = nil
+		q.activateLocked(nil)
+		if len(q.consumers) > 0 {
+			q.activateLocked(q.consumers[0])
+		}
 	}
 	if len(q.consumers) > 0 {
 		return
@@ -121,20 +167,16 @@ func (c *Consumer) stop(t *Turn) {
 	}
 	c.stopped = true
 	q.detachLocked(t, c)
-	q.deliverLocked(t) // another may be the active one now
+	if !q.activeServesLocked(t) {
+		q.deliverLocked(t) // another may be the active one now
+	}
 }
 
 // lendByRankLocked finds a consumer for e where some come before others. Those
 // of one priority take turns: who was served goes behind them.
 func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
-	if n := q.named; n.opt.SingleActive {
-		if n.active == nil {
-			n.active = q.consumers[0]
-		}
-		return q.tryLocked(t, n.active, e)
-	}
 	for i, c := range q.consumers {
-		if !q.tryLocked(t, c, e) {
+		if !q.servesLocked(c) || !q.tryLocked(t, c, e) {
 			continue
 		}
 		last := i

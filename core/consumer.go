@@ -190,6 +190,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		e.state, e.cons = entryReady, nil
 		e.flags |= flagRedelivered
 		q.needFar().back.push(e.ord)
+		q.armExpiryLocked(t, e.expires)
 		q.far.spillTo = min(q.far.spillTo, e.ord)
 	case o == Rejected:
 		q.dieLocked(t, e, DiedRejected)
@@ -208,6 +209,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 func (c *Consumer) returnLocked(t *Turn, e *entry) {
 	c.unsettled--
 	c.q.unsettled--
+	c.q.lendsLocked(-int64(e.size))
 	if c.credit != nil {
 		c.credit.used.Add(-1)
 	}
@@ -228,6 +230,7 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 		msg.drop(t.bus)
 	}
 	q.bytes -= int64(e.size)
+	q.lendsLocked(-int64(e.size))
 	if e.flags&(flagDurable|flagStored|flagSpilling) != 0 {
 		p := t.promise(q.sh)
 		tc := p.awaits(q, e.ord) // not to be paged out before it is on disk
@@ -259,7 +262,9 @@ func (c *Consumer) cancel(t *Turn) {
 	defer q.mu.Unlock()
 	c.cancelLocked(t)
 	if len(q.consumers) > 0 {
-		q.deliverLocked(t)
+		if !q.activeServesLocked(t) {
+			q.deliverLocked(t)
+		}
 		return
 	}
 	if q.named != nil {
@@ -288,6 +293,7 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		}
 		c.unsettled--
 		q.unsettled--
+		q.lendsLocked(-int64(e.size))
 		if c.credit != nil {
 			c.credit.used.Add(-1)
 		}
@@ -318,6 +324,9 @@ func (c *Consumer) cancelLocked(t *Turn) {
 
 // creditLocked says whether the consumer may have one more.
 func (c *Consumer) creditLocked() bool {
+	if c.credit != nil {
+		return c.opt.Limit == 0 || c.credit.used.Load() < c.opt.Limit
+	}
 	return c.opt.Limit == 0 || c.unsettled < c.opt.Limit
 }
 
@@ -359,6 +368,7 @@ func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 	}
 	c.unsettled++
 	q.unsettled++
+	q.lendsLocked(int64(e.size))
 	if v == MoveFirst {
 		ord, kept := e.ord, m.keep()
 		t.Do(func(t *Turn) { c.move(t, ord, kept) })

@@ -43,6 +43,7 @@ func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 	// so that a crash cannot take it from both.
 	e.state, e.cons = entryDying, nil
 	q.unsettled++
+	q.lendsLocked(int64(e.size))
 	n.limbo++
 	if q.cursor == e.ord {
 		q.cursor++ // or it would be passed by again and again
@@ -88,6 +89,7 @@ func (q *Queue) bury(t *Turn) {
 		q.mu.Lock()
 		if e := q.head.find(d.ord); e != nil && e.state == entryDying {
 			q.unsettled--
+			q.lendsLocked(-int64(e.size))
 			q.named.limbo--
 			q.leaveLocked(t, e)
 		}
@@ -112,8 +114,9 @@ func (q *Queue) buryLater(list []dying, wait Wait) {
 	})
 }
 
-// publishDead publishes a dead letter. One that nothing is bound for, that a full
-// queue refuses, or that goes in a circle is dropped, as RabbitMQ does.
+// publishDead publishes a dead letter. One that nothing is bound for is dropped, as
+// RabbitMQ does. A queue that is full and refuses it, or to which it would go in a
+// circle, is left out: no publisher is there to send it to the others again.
 func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait {
 	if dl == nil { // a change of policy
 		return nil
@@ -125,12 +128,16 @@ func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait
 	dead, deaths := q.deadLetter(t, m, dl, why)
 	dead.Exchange = x
 	p := q.vh.NewInternalPublisher()
-	r, wait, err := p.admit(t, dead)
+	r, wait, err := p.route(t, dead)
 	if wait != nil || err != nil {
 		return wait
 	}
 	if why != DiedRejected {
-		r = r.without(deaths.circles)
+		r = r.without(func(q *Queue) bool { return q.kind == KindNamed && deaths.circles(q.name) })
+	}
+	if t.bus.rejecting.Load() && r.refuses(dead) {
+		r.deadLetterRefused(t, dead)
+		r = r.without(func(q *Queue) bool { return q.refuses(dead) })
 	}
 	p.accept(t, r, dead)
 	return nil
@@ -166,14 +173,14 @@ func (q *Queue) sendDead(t *Turn, m *Message) {
 }
 
 // without returns the route without some queues.
-func (r *route) without(leave func(queue string) bool) *route {
-	if !slices.ContainsFunc(r.targets, func(tg target) bool { return tg.q.kind == KindNamed && leave(tg.q.name) }) {
+func (r *route) without(leave func(*Queue) bool) *route {
+	if !slices.ContainsFunc(r.targets, func(tg target) bool { return leave(tg.q) }) {
 		return r
 	}
 	less := *r
 	less.targets = nil
 	for _, tg := range r.targets {
-		if tg.q.kind != KindNamed || !leave(tg.q.name) {
+		if !leave(tg.q) {
 			less.targets = append(less.targets, tg)
 		}
 	}

@@ -46,10 +46,11 @@ type named struct {
 
 	// guarded by q.mu
 	exclusive  *Consumer // the only one, by its wish
-	active     *Consumer // of SingleActive
+	active     *Consumer // of SingleActive, but not of a lane
 	ranked     bool      // consumers are not all alike
 	consumed   bool      // there has been a consumer
 	deadLetter *DeadLetter
+	lent       int64   // bytes of what is unsettled
 	limbo      int     // entries that are dying: nothing leaves memory meanwhile
 	dying      []dying // to be dead-lettered at the end of the turn
 	used       int64   // unix milliseconds of the last use

@@ -13,8 +13,9 @@ import (
 // the queue consumes from all lanes, with one credit; when it has room the
 // highest lane is asked first.
 type lanes struct {
-	mu   sync.Mutex // before the lock of any lane; guards what follows, and who consumes from which lane
-	list []*Queue   // by priority; nil for one that has not been used
+	mu     sync.Mutex                 // before the lock of any lane; guards what follows, and who consumes from which lane
+	list   []*Queue                   // by priority; nil for one that has not been used
+	active atomic.Pointer[laneCredit] // of SingleActive: who is served, on all lanes
 	// snapshot is list, for those who must not wait.
 	snapshot atomic.Pointer[[]*Queue]
 }
@@ -86,7 +87,7 @@ func (q *Queue) lane(t *Turn, m *Message) *Queue {
 		return l.list[p]
 	}
 	q.mu.Lock()
-	deleted, consumers, active := q.deleted, slices.Clone(q.consumers), q.named.active
+	deleted, consumers := q.deleted, slices.Clone(q.consumers)
 	q.mu.Unlock()
 	if deleted {
 		return q
@@ -100,9 +101,6 @@ func (q *Queue) lane(t *Turn, m *Message) *Queue {
 		}
 		k := c.onLane(lane)
 		lane.consumers = append(lane.consumers, k)
-		if c == active {
-			lane.named.active = k
-		}
 	}
 	lane.named.consumed, lane.named.ranked = true, q.named.ranked
 	l.list[p] = lane
@@ -169,6 +167,7 @@ func (c *Consumer) eachLane(last bool, f func(*Consumer)) {
 
 // getLanes is Get for a queue with priorities.
 func (c *Consumer) getLanes(t *Turn) (got bool, w Wait) {
+	c.q.Touch(t)
 	ready, _ := c.q.waiting()
 	c.q.eachLane(func(lane *Queue) bool {
 		k := c.getterOn(lane)
@@ -226,9 +225,10 @@ func (q *Queue) tooMany(t *Turn) {
 				continue
 			}
 			lane.mu.Lock()
-			dropped = lane.count > lane.unsettled && lane.dropHeadLocked(t)
+			some := lane.count > lane.unsettled
+			dropped = some && lane.dropHeadLocked(t)
 			lane.mu.Unlock()
-			if dropped {
+			if some { // what cannot be dropped yet goes before any of a higher lane
 				break
 			}
 		}
@@ -243,7 +243,7 @@ func (q *Queue) waiting() (ready, bytes int64) {
 	q.eachLane(func(lane *Queue) bool {
 		lane.mu.Lock()
 		ready += lane.count - lane.unsettled
-		bytes += lane.bytes
+		bytes += lane.waitingBytesLocked()
 		lane.mu.Unlock()
 		return true
 	})

@@ -310,7 +310,7 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 		return false // each member's rights are asked for
 	}
 	c := q.consumers[0]
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
 		return false
 	}
 	if !c.offerLocked(t, m, e) {
@@ -352,13 +352,29 @@ func (q *Queue) fullLocked(m *Message) bool {
 	if q.named != nil && ready == 0 && q.awaitedLocked() {
 		return false
 	}
-	return (ready > 0 || q.named != nil) && q.limits.exceeded(ready+1, q.bytes+int64(len(m.Payload)))
+	return (ready > 0 || q.named != nil) && q.limits.exceeded(ready+1, q.waitingBytesLocked()+int64(len(m.Payload)))
+}
+
+// waitingBytesLocked is what counts for QueueLimits.MaxBytes. In a session what has
+// been sent counts as well: it is there until the client settles it.
+func (q *Queue) waitingBytesLocked() int64 {
+	if q.named == nil {
+		return q.bytes
+	}
+	return q.bytes - q.named.lent
+}
+
+// lendsLocked counts the bytes of a declared queue that are lent or come back.
+func (q *Queue) lendsLocked(n int64) {
+	if q.named != nil {
+		q.named.lent += n
+	}
 }
 
 // awaitedLocked says whether a consumer has room for a message that comes now.
 func (q *Queue) awaitedLocked() bool {
 	for _, c := range q.consumers {
-		if !c.paused && c.creditLocked() && (q.named == nil || !q.named.opt.SingleActive || q.named.active == nil || q.named.active == c) {
+		if !c.paused && c.creditLocked() && q.servesLocked(c) {
 			return true
 		}
 	}
@@ -389,7 +405,7 @@ func (q *Queue) dropExcessLocked(t *Turn) {
 		if q.named != nil {
 			least = 0
 		}
-		for ready := q.count - q.unsettled; ready > least && l.exceeded(ready, q.bytes); ready = q.count - q.unsettled {
+		for ready := q.count - q.unsettled; ready > least && l.exceeded(ready, q.waitingBytesLocked()); ready = q.count - q.unsettled {
 			if !q.dropHeadLocked(t) {
 				return
 			}
@@ -397,8 +413,24 @@ func (q *Queue) dropExcessLocked(t *Turn) {
 	}
 }
 
-// dropHeadLocked drops the oldest entry that has never been sent.
+// dropHeadLocked drops the oldest entry that has never been sent, or of a declared
+// queue the oldest that waits.
 func (q *Queue) dropHeadLocked(t *Turn) bool {
+	if q.named == nil {
+		return q.dropUnsentLocked(t)
+	}
+	if e := q.nextLocked(t); e != nil && e.state == entryReady && e.ord < q.cursor { // it came back
+		q.dieLocked(t, e, DiedMaxLength)
+	} else if !q.dropUnsentLocked(t) {
+		return false
+	}
+	if e := q.nextLocked(t); e != nil { // which may have expired behind it
+		q.armExpiryLocked(t, e.expires)
+	}
+	return true
+}
+
+func (q *Queue) dropUnsentLocked(t *Turn) bool {
 	for i := q.head.index(max(q.cursor, q.floorLocked())); i < q.head.n; i++ {
 		e := q.head.at(i)
 		if e.state != entryReady || e.flags&flagMoved != 0 {
@@ -560,11 +592,21 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	}
 	q.deliverLocked(t)
 	q.dropExcessLocked(t)
-	if n := q.named; n != nil && n.root != nil {
-		t.Do(n.root.tooMany) // now that it can be dropped
-	}
+	q.laneExcessLocked(t)
 	if t.bus.overBudget() {
 		q.trimLocked(t)
+	}
+}
+
+// laneExcessLocked has a queue with priorities drop what is too much, now that
+// this lane has more that can be dropped.
+func (q *Queue) laneExcessLocked(t *Turn) {
+	switch n := q.named; {
+	case n == nil:
+	case n.root != nil:
+		t.Do(n.root.tooMany)
+	case n.lanes != nil:
+		t.Do(q.tooMany)
 	}
 }
 
