@@ -463,8 +463,10 @@ func TestLentBytesDoNotCount(t *testing.T) {
 	x := newBox(t)
 	q := x.named("q", QueueOptions{Durable: true, Limits: QueueLimits{MaxBytes: 100, Overflow: RejectPublish}})
 	k := x.taker(q, 1)
-	x.fill("q", 0, 2, true)
-	x.rest(nil)
+	for i := range 2 {
+		x.fill("q", i, i+1, true)
+		x.rest(nil)
+	}
 	if ds := k.take(); len(ds) != 1 || q.Info().Ready != 1 {
 		t.Errorf("%d lent, %+v", len(ds), q.Info())
 	}
