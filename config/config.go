@@ -30,6 +30,9 @@ type Config struct {
 	Metrics   prometheus.Config `yaml:"metrics" doc:"Health and metrics over HTTP, for this machine."`
 	WS        ws.Config         `yaml:"ws" doc:"MQTT over WebSocket."`
 	Operator  operator.Config   `yaml:"operator" doc:"The operator's command line."`
+
+	Policies         []Policy `yaml:"policies" reload:"true" doc:"Properties of queues and exchanges by their names, on top of those they are declared with. Of a number that both say, the lesser one counts; of the rest, what a queue was declared with."`
+	OperatorPolicies []Policy `yaml:"operator_policies" reload:"true" doc:"Policies that bound what policies and declarations ask for: of a number, the lesser one counts; of overflow, this one and not that of a policy."`
 }
 
 // Log is the section log.
@@ -51,7 +54,13 @@ type Store struct {
 type VHost struct {
 	Name   string  `yaml:"name" doc:"The name."`
 	Queues []Queue `yaml:"queues" doc:"Queues that are declared at the start, if they are not there."`
+
+	MaxConnections int `yaml:"max_connections" doc:"Connections at the same time. Negative: any number; 0: none."`
+	MaxQueues      int `yaml:"max_queues" doc:"Queues that there may be. Negative: any number; 0: none but those above."`
 }
+
+// SetDefaults gives a vhost what it need not be told.
+func (v *VHost) SetDefaults() { v.MaxConnections, v.MaxQueues = core.Unlimited, core.Unlimited }
 
 // Queue is a queue that is declared at the start.
 type Queue struct {
@@ -117,6 +126,19 @@ func (c *Config) Validate() error {
 	for i, l := range c.WS.Listeners {
 		if !names[l.VHost] {
 			errs = append(errs, fmt.Errorf("ws.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
+		}
+	}
+	if _, err := c.CorePolicies(); err != nil {
+		errs = append(errs, err)
+	}
+	for i, p := range c.Policies {
+		if !names[p.VHost] {
+			errs = append(errs, fmt.Errorf("policies[%d].vhost: there is no vhost %q", i, p.VHost))
+		}
+	}
+	for i, p := range c.OperatorPolicies {
+		if !names[p.VHost] {
+			errs = append(errs, fmt.Errorf("operator_policies[%d].vhost: there is no vhost %q", i, p.VHost))
 		}
 	}
 	return errors.Join(errs...)

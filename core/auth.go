@@ -10,12 +10,29 @@ import (
 type Identity struct {
 	User      string // "" for an anonymous client
 	Anonymous bool
+	Tags      Tags
 	VHost     string
 	ClientID  string         // MQTT client identifier; "" elsewhere
 	Protocol  string         // "mqtt", "amqp", "stomp"
 	Listener  string         // name of the listener, for logs and rules
 	Peer      netip.AddrPort // the real peer: behind a proxy that speaks the PROXY protocol the proxy's client
 }
+
+// Tags are what a user is beside what the user may do, as bits: those of
+// RabbitMQ's that mean anything to us.
+type Tags uint8
+
+const (
+	TagAdministrator Tags = 1 << iota
+	TagMonitoring
+	TagPolicymaker
+	TagManagement
+	TagImpersonator // may publish in the name of any user
+	TagProtected
+)
+
+// Has says whether the tag is among them.
+func (t Tags) Has(tag Tags) bool { return t&tag != 0 }
 
 // Credentials are what a client presented at login.
 type Credentials struct {

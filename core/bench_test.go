@@ -3,6 +3,8 @@ package core
 import (
 	"fmt"
 	"testing"
+
+	"github.com/narumq/naru/core/props"
 )
 
 // benchBus is a bus on one shard in memory.
@@ -98,6 +100,61 @@ func BenchmarkRoute1000Overlapping(b *testing.B) {
 		}
 	}
 	benchRoute(b, bus, [][]byte{[]byte("site/7/line/3/temperature")}, 1000)
+}
+
+// BenchmarkRouteWalk routes over exchanges that lead to others, and over those that
+// choose among 100 bindings for each message.
+func BenchmarkRouteWalk(b *testing.B) {
+	bus := benchBus(b)
+	vh := bus.VHost("/")
+	t := bus.NewTurn()
+	defer t.End()
+	declare := func(name string, typ ExchangeType, alternate string) *Exchange {
+		x, _, err := vh.DeclareExchange(t, name, ExchangeOptions{Type: typ, Alternate: alternate})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return x
+	}
+	bind := func(s BindingSpec) {
+		if err := vh.Bind(t, s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	from := map[string]*Exchange{
+		"chain": declare("chain", Topic, ""), "alternate": declare("alternate", Direct, "end"),
+		"headers": declare("headers", Headers, ""), "hash": declare("hash", ConsistentHash, ""), "random": declare("random", Random, ""),
+	}
+	end, middle := declare("end", Fanout, ""), declare("middle", Direct, "")
+	bind(BindingSpec{Source: from["chain"], Exchange: middle, Key: "k.#", Syntax: SyntaxAMQP})
+	bind(BindingSpec{Source: middle, Exchange: end, Key: "k.1", Syntax: SyntaxAMQP})
+	for i := range 100 {
+		q, err := vh.DeclareQueue(t, fmt.Sprint("q", i), QueueOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if i == 0 {
+			bind(BindingSpec{Source: end, Queue: q})
+		}
+		bind(BindingSpec{Source: from["headers"], Queue: q, Arguments: props.AddInt32(nil, "n", int32(i))})
+		bind(BindingSpec{Source: from["hash"], Queue: q, Key: "1"})
+		bind(BindingSpec{Source: from["random"], Queue: q})
+	}
+	set := withHeaders(props.AddInt64(props.AddStr(nil, "other", "x"), "n", 77))
+	for _, name := range []string{"chain", "alternate", "headers", "hash", "random"} {
+		b.Run(name, func(b *testing.B) {
+			p := vh.NewPublisher(NewPrincipal(Identity{VHost: "/"}))
+			m := t.Message()
+			m.Exchange, m.Topic, m.Syntax = from[name], []byte("k.1"), SyntaxAMQP
+			set(m)
+			b.ReportAllocs()
+			for b.Loop() {
+				if r, _, err := p.route(t, m); err != nil || len(r.targets) != 1 {
+					b.Fatalf("%d targets: %v", len(r.targets), err)
+				}
+			}
+		})
+	}
 }
 
 // accepter settles what it gets at the end of the turn, as a quick client does.

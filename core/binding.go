@@ -149,6 +149,9 @@ func (vh *VHost) BindQueue(t *Turn, q *Queue, exchange, key string, syn Syntax) 
 	if q.kind == KindNamed {
 		return vh.Bind(t, BindingSpec{Source: x, Queue: q, Key: key, Syntax: syn})
 	}
+	if x.typ > Topic || exchange == defaultExchange {
+		return fmt.Errorf("%w: a session is bound to exchange %q", ErrBadAddress, exchange)
+	}
 	if err := x.validPattern(syn, key); err != nil {
 		return err
 	}

@@ -54,12 +54,16 @@ type Options struct {
 	Shards []Shard
 	// VHosts are the names to be there; "/" always is.
 	VHosts []string
+	// VHostLimits are those of vhosts that have any.
+	VHostLimits map[string]VHostLimits
 	// Authenticator decides who clients are; nil: whoever they say.
 	Authenticator Authenticator
 	// Authorizer decides what they may do; nil: everything.
 	Authorizer   Authorizer
 	Interceptors []Interceptor
 	Listeners    []Listener
+	// Policies are in force from the start; nil: none. See SetPolicies.
+	Policies *Policies
 	// FreeSpace tells the free bytes of the disk the shards are on; nil: no
 	// disk alarm.
 	FreeSpace func() (int64, error)
@@ -73,6 +77,7 @@ type Options struct {
 // done from time to time. Its methods may be called from any goroutine.
 type Bus struct {
 	limits          atomic.Pointer[Config]
+	policies        atomic.Pointer[Policies]
 	started         time.Time
 	opt             Options
 	shards          []*shard
@@ -92,6 +97,7 @@ type Bus struct {
 	stats       busStats
 	drops       dropLog
 	alarms      alarms
+	occupancy   occupancy
 	rejecting   atomic.Bool // some queue refuses what it has no room for
 	janitor     janitor
 	timers      timers
@@ -123,6 +129,7 @@ func Open(o Options) (*Bus, error) {
 		vhosts: make(map[string]*VHost),
 	}
 	b.Configure(o.Config)
+	b.policies.Store(o.Policies)
 	_, b.authorizeInline = o.Authorizer.(Inline)
 	b.unrestricted.Store(isUnrestricted(o.Authorizer))
 	b.interceptInline = true

@@ -172,6 +172,16 @@ func (c *Consumer) stop(t *Turn) {
 	}
 }
 
+// Holds says whether the consumer has something that it has not settled.
+func (c *Consumer) Holds() bool {
+	if c.credit != nil {
+		return c.credit.used.Load() > 0
+	}
+	c.q.mu.Lock()
+	defer c.q.mu.Unlock()
+	return c.unsettled > 0
+}
+
 // lendByRankLocked finds a consumer for e where some come before others. Those
 // of one priority take turns: who was served goes behind them.
 func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
@@ -191,8 +201,13 @@ func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
 }
 
 func (q *Queue) tryLocked(t *Turn, c *Consumer, e *entry) bool {
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) ||
-		e.state != entryReceived && q.permitsLocked(t, c, e) != allowed || !c.offerLocked(t, e.msg, e) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
+		return false
+	}
+	if q.namelessLocked(t, c, e) {
+		return true
+	}
+	if e.state != entryReceived && q.permitsLocked(t, c, e) != allowed || !c.offerLocked(t, e.msg, e) {
 		return false
 	}
 	q.tookLocked(t, e)

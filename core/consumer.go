@@ -202,6 +202,9 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		return Done
 	}
 	q.deliverLocked(t)
+	if q.named != nil && len(q.consumers) == 0 {
+		q.expireLocked(t) // its time may have been over while it was out
+	}
 	return Done
 }
 
@@ -466,6 +469,9 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
 			continue
 		}
+		if q.namelessLocked(t, c, e) {
+			return true
+		}
 		if e.state != entryReceived {
 			switch q.permitsLocked(t, c, e) {
 			case denied:
@@ -489,6 +495,21 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		return true
 	}
 	return false
+}
+
+// namelessLocked says whether the consumer is a session, of MQTT, and the message
+// has an address that is no topic name. It is rejected then, and counted.
+func (q *Queue) namelessLocked(t *Turn, c *Consumer, e *entry) bool {
+	who := c.opt.Identity
+	if q.kind != KindNamed || e.msg == nil || e.msg.Syntax == SyntaxMQTT || who == nil || who.session == nil {
+		return false
+	}
+	if _, legal := mqttForm(e.msg.Syntax, e.msg.Topic); legal {
+		return false
+	}
+	t.Stats.Unrepresentable++
+	q.dieLocked(t, e, DiedRejected)
+	return true
 }
 
 // tookLocked updates the queue after an entry has been lent.

@@ -60,7 +60,7 @@ func (q *Queue) failedLocked(t *Turn, e *entry) bool {
 		e.failures++
 	}
 	n := q.named
-	if n == nil || n.opt.DeliveryLimit == 0 || int32(e.failures) <= max(n.opt.DeliveryLimit, 0) {
+	if n == nil || n.deliveryLimit == 0 || int32(e.failures) <= max(n.deliveryLimit, 0) {
 		return false
 	}
 	q.dieLocked(t, e, DiedDeliveryLimit)
@@ -148,7 +148,7 @@ func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait
 func (r *route) deadLetterRefused(t *Turn, m *Message) {
 	for i := range r.targets {
 		q := r.targets[i].q
-		if q.named == nil || q.named.deadLetter == nil || q.named.opt.Limits.Overflow != RejectPublishDLX || !q.refuses(m) {
+		if q.named == nil || !q.deadLettersRefused() || !q.refuses(m) {
 			continue
 		}
 		kept := m.keep()
@@ -156,8 +156,17 @@ func (r *route) deadLetterRefused(t *Turn, m *Message) {
 	}
 }
 
+func (q *Queue) deadLettersRefused() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.named.overflow == RejectPublishDLX && q.named.deadLetter != nil
+}
+
 func (q *Queue) sendDead(t *Turn, m *Message) {
-	wait := q.publishDead(t, m, q.named.deadLetter, DiedMaxLength)
+	q.mu.Lock()
+	dl := q.named.deadLetter
+	q.mu.Unlock()
+	wait := q.publishDead(t, m, dl, DiedMaxLength)
 	if wait == nil {
 		return
 	}

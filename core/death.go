@@ -44,9 +44,9 @@ func (q *Queue) deadLetter(t *Turn, m *Message, dl *DeadLetter, why Death) (*Mes
 	}
 	var p props.Properties
 	if len(m.Props) == 0 || p.Decode(m.Props) != nil {
-		p = props.Properties{Has: props.HasDeliveryMode, DeliveryMode: 1}
+		p = props.Properties{}
 		if m.Persistent {
-			p.DeliveryMode = 2
+			p.Has, p.DeliveryMode = props.HasDeliveryMode, 2
 		}
 	}
 	expiration := p.Expiration

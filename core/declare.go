@@ -40,9 +40,14 @@ type DeadLetter struct {
 
 // named is what a declared queue has beside what every queue has.
 type named struct {
-	opt   QueueOptions // never changed
+	opt   QueueOptions // never changed, but for the limits by DeclareQueue
 	lanes *lanes       // of a queue with priorities, but not of its lanes; never changed
 	root  *Queue       // of a lane: the queue with priorities; never changed
+
+	// guarded by q.mu: what is in force of the options, with the policies
+	expires       int64
+	deliveryLimit int32
+	overflow      Overflow
 
 	// guarded by q.mu
 	exclusive  *Consumer // the only one, by its wish
@@ -79,12 +84,13 @@ func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, err
 	q.mu.Lock()
 	same := q.durable == o.Durable
 	if same {
-		q.limit(o.Limits.shared())
+		q.named.opt.Limits = o.Limits
 	}
 	q.mu.Unlock()
 	if !same {
 		return nil, fmt.Errorf("queue %q: %w", name, ErrExists)
 	}
+	q.applyPolicies()
 	if o.Durable {
 		q.saveNamed(t, o)
 	}
@@ -104,7 +110,14 @@ func (vh *VHost) Declare(t *Turn, name string, o QueueOptions) (q *Queue, create
 	vh.mu.Lock()
 	if q = vh.queues[name]; q != nil {
 		vh.mu.Unlock()
+		if q.named != nil && q.named.opt.Durable { // who made it may not have been told yet
+			t.promise(q.sh)
+		}
 		return q, false, nil
+	}
+	if most := vh.bus.VHostLimits(vh.name).Queues; full(vh.declared, most) {
+		vh.mu.Unlock()
+		return nil, false, &LimitError{"vhost", vh.name, "queues", most}
 	}
 	q = vh.newNamed(name, o)
 	q.named.used = t.Now
@@ -129,12 +142,13 @@ func (vh *VHost) newNamed(name string, o QueueOptions) *Queue {
 
 // setNamed makes q a named queue that is found by its name.
 func (vh *VHost) setNamed(q *Queue, o QueueOptions) {
-	n := &named{opt: o, deadLetter: o.DeadLetter}
+	n := &named{opt: o}
 	n.expiry.Owner, n.disuse.Owner = (*expiryOf)(q), (*disuseOf)(q)
 	n.initLanes(q)
 	q.named = n
-	q.limit(o.Limits.shared())
+	q.applyPolicies()
 	vh.queues[q.name] = q
+	vh.declared++
 	vh.exchanges[defaultExchange].bind(q, SyntaxAMQP, q.name, ExactlyOnce)
 }
 
@@ -200,6 +214,7 @@ func (q *Queue) destroyAll(t *Turn) {
 // forgetLocked has nothing find the queue any more. The caller holds vh.mu.
 func (vh *VHost) forgetLocked(t *Turn, q *Queue) {
 	delete(vh.queues, q.name)
+	vh.declared--
 	vh.unbindQueueLocked(t, q)
 	vh.exchanges[defaultExchange].unbind(q, SyntaxAMQP, q.name)
 	if owner := q.named.opt.Owner; owner != nil {
@@ -222,7 +237,7 @@ func (vh *VHost) DeleteOwned(t *Turn, who *Principal) {
 
 // Touch says that the queue is in use: one that expires without use lives on.
 func (q *Queue) Touch(t *Turn) {
-	if q.named != nil && q.named.opt.Expires > 0 {
+	if q.named != nil {
 		q.mu.Lock()
 		q.named.used = t.Now
 		q.mu.Unlock()
@@ -231,7 +246,10 @@ func (q *Queue) Touch(t *Turn) {
 
 // armDisuse sets the time at which the queue is looked at for disuse.
 func (q *Queue) armDisuse(t *Turn) {
-	if e := q.named.opt.Expires; e > 0 {
+	q.mu.Lock()
+	e := q.named.expires
+	q.mu.Unlock()
+	if e > 0 {
 		q.vh.bus.timers.set(&q.named.disuse, t.Now+e)
 	}
 }
@@ -240,11 +258,11 @@ func (q *Queue) armDisuse(t *Turn) {
 func (q *Queue) disuseDue(t *Turn) {
 	q.mu.Lock()
 	n := q.named
-	until := n.used + n.opt.Expires
+	until := n.used + n.expires
 	if len(q.consumers) > 0 {
-		until = t.Now + n.opt.Expires
+		until = t.Now + n.expires
 	}
-	gone := q.deleted
+	gone := q.deleted || n.expires == 0 // or a policy has
 	q.mu.Unlock()
 	switch {
 	case gone:

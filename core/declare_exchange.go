@@ -37,6 +37,7 @@ func (vh *VHost) DeclareExchange(t *Turn, name string, o ExchangeOptions) (x *Ex
 	}
 	o.Arguments = slices.Clone(o.Arguments)
 	x = newExchange(vh, name, o)
+	x.applyPolicies()
 	x.id = vh.bus.newID()
 	if err := x.readArguments(); err != nil {
 		return nil, false, err

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/narumq/naru/core/internal/topic"
 )
@@ -63,13 +64,14 @@ const (
 // An Exchange holds bindings from keys or patterns to queues and to other
 // exchanges.
 type Exchange struct {
-	vh   *VHost
-	name string
-	typ  ExchangeType
-	opt  ExchangeOptions // never changed
-	id   uint64          // of a declared one: not that of another by the same name
-	hash hashOn          // never changed
-	gens generations
+	vh    *VHost
+	name  string
+	typ   ExchangeType
+	opt   ExchangeOptions        // never changed
+	aside atomic.Pointer[string] // what alternate returns, nil for nothing
+	id    uint64                 // of a declared one: not that of another by the same name
+	hash  hashOn                 // never changed
+	gens  generations
 
 	mu      sync.RWMutex // guards what follows; writers bump gens under it
 	queues  table[leaf]

@@ -471,3 +471,44 @@ func TestLentBytesDoNotCount(t *testing.T) {
 		t.Errorf("%d lent, %+v", len(ds), q.Info())
 	}
 }
+
+// What has an address that is no topic name never reaches a session, by which
+// way ever: it is rejected, and does not stand in the way of what follows.
+func TestNoTopicNameIsNotDelivered(t *testing.T) {
+	for _, persistent := range []bool{false, true} {
+		for _, o := range []QueueOptions{{Durable: true}, {Durable: true, SingleActive: true}, {Durable: true, MaxPriority: 3}} {
+			x := newBox(t)
+			q := x.named("q", o)
+			c := x.connect("c")
+			c.subscribe("$queue/q", AtLeastOnce)
+			c.subscribe("a/#", AtLeastOnce)
+			x.bindQueue(q, topicExchange, "a.#", SyntaxAMQP)
+			pub := x.VHost("/").NewInternalPublisher()
+			for i, key := range []string{"a.1", "a.+", "a.2", "a.\x00", "a.3", "a.\xff"} {
+				x.turn(func(tn *Turn) {
+					m := tn.Message()
+					m.Exchange, m.Syntax, m.Topic, m.Payload = x.VHost("/").Topics(), SyntaxAMQP, []byte(key), []byte(fmt.Sprint(i))
+					m.Persistent = persistent
+					if persistent {
+						m.QoS = AtLeastOnce
+					}
+					if w, err := pub.Publish(tn, m); w != nil || err != nil {
+						t.Fatal(w != nil, err)
+					}
+				})
+			}
+			x.settle()
+			got := texts(c.take())
+			slices.Sort(got)
+			if want := []string{"0", "0", "2", "2", "4", "4"}; !slices.Equal(got, want) {
+				t.Errorf("persistent %v, %+v: got %q, want %q", persistent, o, got, want)
+			}
+			if i := q.Info(); i.Ready != 0 || i.Unsettled != 3 {
+				t.Errorf("persistent %v, %+v: left %+v", persistent, o, i)
+			}
+			if n := x.Stats().Unrepresentable; n != 6 { // once by each way
+				t.Errorf("persistent %v, %+v: %d are counted", persistent, o, n)
+			}
+		}
+	}
+}

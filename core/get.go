@@ -35,8 +35,10 @@ func (c *Consumer) get(t *Turn) (got bool, w Wait) {
 		switch {
 		case e == nil && q.far.loading:
 			return false, q.far.wait()
-		case e == nil || e.flags&flagPending != 0:
+		case e == nil:
 			return false, nil
+		case e.flags&flagPending != 0: // published just now: who asks behind it finds it
+			return false, q.needFar().wait()
 		case q.expiredLocked(t, e):
 			q.dieLocked(t, e, DiedExpired)
 			continue
@@ -50,7 +52,8 @@ func (c *Consumer) get(t *Turn) (got bool, w Wait) {
 	}
 }
 
-// wait returns a Wait for what is being read from the gap.
+// wait returns a Wait for what is being read from the gap, or is on its way to
+// disk.
 func (f *far) wait() Wait {
 	if f.loaded == nil {
 		f.loaded = make(chan struct{})
@@ -61,5 +64,13 @@ func (f *far) wait() Wait {
 		case <-loaded:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// wake ends the waits: there is more in memory, or on disk, than there was.
+func (f *far) wake() {
+	if f.loaded != nil {
+		close(f.loaded)
+		f.loaded = nil
 	}
 }

@@ -105,7 +105,8 @@ type ExchangeInfo struct {
 	AutoDelete bool   `json:"auto_delete"`
 	Internal   bool   `json:"internal"`
 	Alternate  string `json:"alternate"`
-	Bindings   int    `json:"bindings"` // from it, as in the list of bindings
+	Bindings   int    `json:"bindings"`            // from it, as in the list of bindings
+	Arguments  string `json:"arguments,omitempty"` // as text
 }
 
 func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
@@ -387,7 +388,7 @@ func (b *Bus) Exchanges(vhost string) iter.Seq[ExchangeInfo] {
 		b.eachExchange(vhost, func(x *Exchange) bool {
 			i := ExchangeInfo{
 				VHost: x.vh.name, Name: x.name, Type: x.typ.String(), Durable: x.opt.Durable, AutoDelete: x.opt.AutoDelete,
-				Internal: x.opt.Internal, Alternate: x.opt.Alternate,
+				Internal: x.opt.Internal, Alternate: x.opt.Alternate, Arguments: argumentsText(string(x.opt.Arguments)),
 			}
 			x.vh.mu.RLock()
 			i.Bindings = len(x.out.list)

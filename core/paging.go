@@ -169,10 +169,7 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.far.loading = false
-	if q.far.loaded != nil {
-		close(q.far.loaded)
-		q.far.loaded = nil
-	}
+	q.far.wake()
 	if q.deleted {
 		return
 	}

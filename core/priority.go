@@ -121,11 +121,12 @@ func (q *Queue) newLane(o QueueOptions) *Queue {
 
 // setLane makes q a lane of root. What is about all lanes together is root's.
 func (q *Queue) setLane(root *Queue, o QueueOptions) {
-	o.Limits.MaxLength, o.Limits.MaxBytes, o.Expires, o.AutoDelete = 0, 0, 0, false
-	n := &named{opt: o, root: root, deadLetter: o.DeadLetter}
+	o.AutoDelete = false
+	n := &named{opt: o, root: root}
 	n.expiry.Owner, n.disuse.Owner = (*expiryOf)(q), (*disuseOf)(q)
 	q.named = n
-	q.limit(o.Limits.shared())
+	e := q.vh.bus.Policies().ForQueue(q.vh.name, q.name, o.Quorum)
+	n.inForce(q, e.MergeQueue(o))
 }
 
 // onLane returns the consumer that c is on a lane. The caller holds lanes.mu.

@@ -84,7 +84,7 @@ func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 		if wait, err = p.intercept(t, m); wait != nil || err != nil {
 			return nil, wait, err
 		}
-		if r.once || !r.is(m) { // its way may be another now
+		if r.once || len(m.Keys) > 0 || !r.is(m) { // its way may be another now
 			if r, wait, err = p.route(t, m); wait != nil || err != nil {
 				if wait != nil {
 					p.intercepted = &intercepted{m: m.keep()}

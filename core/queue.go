@@ -106,7 +106,7 @@ type far struct {
 	gap        gap
 	spillTo    uint64        // entries below have been looked at by spill
 	loading    bool          // a worker reads from the gap
-	loaded     chan struct{} // if somebody waits: closed when it has
+	loaded     chan struct{} // if somebody waits: closed when it has, or a commit is done
 	purging    int32         // purges that are at it: nothing more leaves memory meanwhile
 	generation uint32        // changes when what a worker has read is void
 }
@@ -310,6 +310,9 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 		return false // each member's rights are asked for
 	}
 	c := q.consumers[0]
+	if q.kind == KindNamed && m.Syntax == SyntaxAMQP && c.opt.Identity != nil && c.opt.Identity.session != nil {
+		return false // whether its key is a topic is looked at
+	}
 	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
 		return false
 	}
@@ -577,6 +580,7 @@ func (q *Queue) lowestLocked() uint64 {
 func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.far.wake()
 	if q.deleted {
 		return
 	}

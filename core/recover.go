@@ -58,6 +58,7 @@ func (b *Bus) recover() error {
 		s.bodies.orphaned.Store(1) // of unfinished publishes and unfinished settles
 	}
 	r.finish()
+	b.applyPolicies(r.t)
 	for _, w := range r.wills {
 		w.vh.NewPublisher(w.who).publishWill(r.t, w.sh, w.id, w.msg)
 		if r.t.Full() {

@@ -145,7 +145,7 @@ func (x *Exchange) resolve(t *Turn, m *Message, epoch uint64) (*route, Wait) {
 		x.exits.match(m.Syntax, m.Topic, func(e *exits) { exit = exit || len(*e) > 0 })
 	}
 	x.mu.RUnlock()
-	if exit || len(c.targets) == 0 && x.opt.Alternate != "" {
+	if exit || len(c.targets) == 0 && x.alternate() != "" {
 		return x.resolveFurther(t, m, r)
 	}
 	r.targets = c.targets
@@ -293,36 +293,32 @@ func (p *Publisher) Forget() { p.last, p.cache = nil, nil }
 // route validates the address, asks for the right to publish and resolves. A
 // route that is marked so is good until the next call only.
 func (p *Publisher) route(t *Turn, m *Message) (*route, Wait, error) {
+	epoch := t.bus.rightsEpoch.Load()
+	if last := p.last; last != nil && last.is(m) && last.valid(epoch) && len(m.Keys) == 0 {
+		return last, nil, nil
+	}
+	return p.find(t, m, epoch)
+}
+
+// find is route for what is not the same as before.
+func (p *Publisher) find(t *Turn, m *Message, epoch uint64) (*route, Wait, error) {
 	if len(m.Keys) > 0 {
 		return p.followKeys(t, m)
 	}
-	epoch := t.bus.rightsEpoch.Load()
+	hash := maphash.Bytes(addressSeed, m.Topic)
 	slot := &p.last
-	var hash uint64
-	switch last := p.last; {
-	case last == nil:
-		hash = maphash.Bytes(addressSeed, m.Topic)
-	case last.is(m):
-		if last.valid(epoch) {
-			return last, nil, nil
-		}
-		if last.further.valid(epoch) {
-			return p.follow(t, m, last)
-		}
-		hash = maphash.Bytes(addressSeed, m.Topic)
-	default:
-		hash = maphash.Bytes(addressSeed, m.Topic)
+	if p.last != nil && !p.last.is(m) {
 		if p.cache == nil {
 			p.cache = new(publisherCache)
 		}
 		slot = &p.cache.routes[hash%routeSlots]
-		if r := *slot; r != nil && r.is(m) {
-			if r.valid(epoch) {
-				return r, nil, nil
-			}
-			if r.further.valid(epoch) {
-				return p.follow(t, m, r)
-			}
+	}
+	if r := *slot; r != nil && r.is(m) {
+		if r.valid(epoch) {
+			return r, nil, nil
+		}
+		if r.further.valid(epoch) {
+			return p.follow(t, m, r)
 		}
 	}
 	if w, err := p.mayPublish(t, m); w != nil || err != nil {

@@ -138,6 +138,9 @@ func (t *Turn) promise(s *shard) *part {
 	return p
 }
 
+// Promise has the present replies wait for all that the turn has changed.
+func (t *Turn) Promise() { t.promises++ }
+
 // End commits, runs what waits and flushes, and gives the turn back to the
 // pool.
 func (t *Turn) End() {

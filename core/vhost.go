@@ -18,10 +18,12 @@ type VHost struct {
 
 	// named counts the exchanges that have come and gone. It is changed under mu.
 	named atomic.Uint64
+	gone  atomic.Pointer[Exchange] // see exchangeNamed
 
 	mu        sync.RWMutex            // guards what follows
 	exchanges map[string]*Exchange    // by name
 	queues    map[string]*Queue       // named queues and groups, by name
+	declared  int                     // of them that are named
 	bound     map[*Queue]*bindingSet  // of named queues, without that to the default exchange
 	owned     map[*Principal][]*Queue // exclusive queues
 }
@@ -62,12 +64,17 @@ func (vh *VHost) Exchange(name string) *Exchange {
 }
 
 // exchangeNamed is for messages read from disk: one whose exchange is gone
-// keeps the name.
+// keeps the name. The last such exchange is kept for the next message.
 func (vh *VHost) exchangeNamed(name string) *Exchange {
 	if x := vh.Exchange(name); x != nil {
 		return x
 	}
-	return newExchange(vh, name, ExchangeOptions{Type: Fanout})
+	x := vh.gone.Load()
+	if x == nil || x.name != name {
+		x = newExchange(vh, name, ExchangeOptions{Type: Fanout})
+		vh.gone.Store(x)
+	}
+	return x
 }
 
 // Queue returns the declared queue or group of this name, or nil.
@@ -111,6 +118,7 @@ func (q *Queue) destroy(t *Turn) {
 	q.deleted = true
 	if q.far != noFar {
 		q.far.generation++
+		q.far.wake()
 	}
 	var p *part
 	if q.durable || q.spilled {

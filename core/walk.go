@@ -86,7 +86,8 @@ func (w *walk) visit(x *Exchange) {
 		return
 	}
 	found := w.follow(x)
-	if found || x.opt.Alternate == "" {
+	alternate := x.alternate()
+	if found || alternate == "" {
 		return
 	}
 	vh := x.vh
@@ -94,7 +95,7 @@ func (w *walk) visit(x *Exchange) {
 	if w.further != nil {
 		w.further.depend(&vh.named)
 	}
-	a := vh.exchanges[x.opt.Alternate]
+	a := vh.exchanges[alternate]
 	vh.mu.RUnlock()
 	if a != nil {
 		w.push(a)
@@ -160,7 +161,6 @@ func (w *walk) reset(m *Message) {
 	clear(w.c.targets)
 	w.c.targets, w.c.seen = w.c.targets[:0], nil
 	clear(w.seen)
-	clear(w.fields)
 	*w = walk{m: m, c: w.c, todo: w.todo[:0], seen: w.seen[:0], fields: w.fields[:0]}
 }
 
@@ -242,7 +242,8 @@ func (p *Publisher) following(m *Message) *following {
 func (f *following) finish(t *Turn, m *Message, address string) (*route, Wait, error) {
 	w := &f.walk
 	w.run()
-	w.m = nil
+	w.m = nil // what is borrowed of the message is not held
+	clear(w.fields)
 	f.route = route{ex: m.Exchange, syntax: m.Syntax, address: address, targets: w.c.targets, illegal: w.illegal, once: true}
 	r := &f.route
 	if wait := r.permit(t, m); wait != nil {

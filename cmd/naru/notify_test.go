@@ -158,16 +158,17 @@ func TestReloadKeys(t *testing.T) {
 	c := config.Default()
 	never := map[string]bool{
 		"transport.poller": true, "transport.loops": true, "mqtt.enabled": true, "mqtt.sys_interval": true, "log.format": true,
-		"ws.enabled": true,
+		"ws.enabled": true, "amqp.enabled": true,
 	}
 	seen := 0
 	for _, k := range config.Keys(&c) {
 		section, _, _ := strings.Cut(k.Path, ".")
+		section = strings.TrimSuffix(section, "[]")
 		want := false
 		switch section {
-		case "bus", "transport", "mqtt", "ws", "log":
+		case "bus", "transport", "mqtt", "amqp", "ws", "log":
 			want = section != k.Path && !never[k.Path] && !strings.HasPrefix(k.Path, section+".listeners")
-		case "users", "anonymous", "acl":
+		case "users", "anonymous", "acl", "policies", "operator_policies":
 			want = true
 		}
 		if k.Reload != want {

@@ -104,6 +104,10 @@ func (r *reloader) reload() (reload, error) {
 // apply puts in force what can be. What may fail comes first.
 func (r *reloader) apply(cfg *config.Config) error {
 	n := r.node
+	policies, err := cfg.CorePolicies()
+	if err != nil {
+		return err
+	}
 	if err := n.srv.ReloadCertificates(); err != nil {
 		return fmt.Errorf("certificates: %w", err)
 	}
@@ -115,6 +119,9 @@ func (r *reloader) apply(cfg *config.Config) error {
 	}
 	r.level.Set(levelOf(cfg.Log))
 	n.bus.Configure(cfg.Bus)
+	if !reflect.DeepEqual(r.present.Policies, cfg.Policies) || !reflect.DeepEqual(r.present.OperatorPolicies, cfg.OperatorPolicies) {
+		n.bus.SetPolicies(policies)
+	}
 	n.srv.Configure(cfg.Transport)
 	if n.mqtt != nil {
 		n.mqtt.Configure(cfg.MQTT)

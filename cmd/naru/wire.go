@@ -64,7 +64,11 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.openStore(); err != nil {
 		return err
 	}
-	if n.bus, err = core.Open(n.busOptions()); err != nil {
+	options := n.busOptions()
+	if options.Policies, err = n.cfg.CorePolicies(); err != nil {
+		return err
+	}
+	if n.bus, err = core.Open(options); err != nil {
 		return fmt.Errorf("open bus: %w", err)
 	}
 	if err := n.declare(); err != nil {
@@ -179,6 +183,10 @@ func (n *node) busOptions() core.Options {
 	}
 	for _, v := range n.cfg.VHosts {
 		o.VHosts = append(o.VHosts, v.Name)
+		if o.VHostLimits == nil {
+			o.VHostLimits = make(map[string]core.VHostLimits)
+		}
+		o.VHostLimits[v.Name] = core.VHostLimits{Connections: v.MaxConnections, Queues: v.MaxQueues}
 	}
 	if n.cfg.Store.Engine != "memory" {
 		o.FreeSpace = n.freeSpace

@@ -1,6 +1,7 @@
 package authfile
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/narumq/naru/core"
@@ -24,22 +25,70 @@ func (a *Auth) Authorize(_ context.Context, id *core.Identity, r core.Right) (bo
 	default:
 		return false, nil
 	}
-	own, common := &g.rules, &p.common
+	if r.Resource > core.ResourceExchange || !g.permissions.allow(p, id, r) {
+		return false, nil
+	}
+	return rulesAllow(&g.rules, &p.common, g.all, id, r, v), nil
+}
+
+// rulesAllow answers by the rules; all is for who has none.
+func rulesAllow(own, common *ruleset, all bool, id *core.Identity, r core.Right, v view) bool {
 	switch r.Action {
 	case core.ActionPublish:
 		return !denied(own, common, id, r.Address, v) &&
-			(g.all || covered(own.write, id, r.Address, v) || covered(common.write, id, r.Address, v)), nil
+			(all || covered(own.write, id, r.Address, v) || covered(common.write, id, r.Address, v))
 	case core.ActionReceive:
 		return !denied(own, common, id, r.Address, v) &&
-			(g.all || covered(own.read, id, r.Address, v) || covered(common.read, id, r.Address, v)), nil
-	case core.ActionConfigure:
-		return !denied(own, common, id, r.Address, named) &&
-			(g.all || covered(own.configure, id, r.Address, named) || covered(common.configure, id, r.Address, named)), nil
+			(all || covered(own.read, id, r.Address, v) || covered(common.read, id, r.Address, v))
 	case core.ActionSubscribe:
+		if _, ok := ofQueue(r); ok {
+			// The name of a queue is no pattern, whatever is in it.
+			return !denied(own, common, id, r.Address, exact) &&
+				(all || covered(own.read, id, r.Address, exact) || covered(common.read, id, r.Address, exact))
+		}
 		return !shut(own.deny, id, r) && !shut(common.deny, id, r) &&
-			(g.all || open(own.read, id, r) || open(common.read, id, r)), nil
+			(all || open(own.read, id, r) || open(common.read, id, r))
+	case core.ActionConfigure, core.ActionWrite, core.ActionRead:
+		return rulesAllowUse(own, common, all, id, r)
 	}
-	return false, nil
+	return false
+}
+
+// rulesAllowUse answers for queues and exchanges, which rules hardly know: those
+// of configure are for names, the others for addresses. So binding an exchange
+// needs any right to publish or receive at all. That is no way to a message: what
+// is in a queue comes out by the right to read the queue.
+func rulesAllowUse(own, common *ruleset, all bool, id *core.Identity, r core.Right) bool {
+	name := resourceName(r)
+	if r.Action == core.ActionRead && r.Resource == core.ResourceQueue {
+		var room [len(queuePrefix) + 255]byte
+		r.Action, r.Syntax = core.ActionSubscribe, core.SyntaxMQTT
+		r.Address = append(append(room[:0], queuePrefix...), name...)
+		return rulesAllow(own, common, all, id, r, exact)
+	}
+	if denied(own, common, id, name, named) {
+		return false
+	}
+	switch {
+	case r.Action == core.ActionConfigure, r.Resource == core.ResourceQueue:
+		return all || covered(own.configure, id, name, named) || covered(common.configure, id, name, named)
+	case r.Resource != core.ResourceExchange:
+		return false
+	case r.Action == core.ActionWrite:
+		return all || len(own.write)+len(common.write) > 0
+	}
+	return all || len(own.read)+len(common.read) > 0
+}
+
+// queuePrefix is how MQTT names a queue to take from.
+const queuePrefix = "$queue/"
+
+// ofQueue says whether the subscription is one of a queue, and of which.
+func ofQueue(r core.Right) (name []byte, ok bool) {
+	if r.Syntax != core.SyntaxMQTT {
+		return nil, false
+	}
+	return bytes.CutPrefix(r.Address, []byte(queuePrefix))
 }
 
 // Unrestricted says that nobody who has been let in needs to be asked about:
@@ -50,7 +99,7 @@ func (a *Auth) Unrestricted() bool {
 		return false
 	}
 	for _, u := range p.users {
-		if !u.all {
+		if !u.all || !u.permissions.unrestricted() {
 			return false
 		}
 	}

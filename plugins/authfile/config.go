@@ -15,6 +15,29 @@ type User struct {
 	Certificate bool      `yaml:"certificate" reload:"true" doc:"Let the user in by a client certificate that names them, without a password. See tls.user_from of the listeners."`
 	ACL         *[]string `yaml:"acl" reload:"true" doc:"Rules such as 'read a/#', 'write b/%c/x', 'readwrite c/+', 'configure d/#', 'deny e/#'. Absent: everything is allowed; [] allows nothing."`
 	VHosts      *[]string `yaml:"vhosts" reload:"true" doc:"Names of the vhosts the user may enter. Absent: all; [] none."`
+	Tags        []string  `yaml:"tags" reload:"true" doc:"Tags as RabbitMQ has them, at most 32. impersonator: may publish in the name of any user. Those that mean nothing to naru are ignored."`
+
+	MaxConnections *int `yaml:"max_connections" reload:"true" doc:"Connections the user may have at the same time. Absent or negative: any number; 0: none."`
+	MaxChannels    *int `yaml:"max_channels" reload:"true" doc:"AMQP channels in all connections of the user together. Absent or negative: any number; 0: none."`
+
+	Permissions      *map[string]Permission                `yaml:"permissions" reload:"true" doc:"Permissions as RabbitMQ has them, by vhost. Absent: only the acl counts; {} allows nothing. The user may enter these vhosts and no others. With an acl, both must allow."`
+	TopicPermissions map[string]map[string]TopicPermission `yaml:"topic_permissions" reload:"true" doc:"Topic permissions as RabbitMQ has them, by vhost and exchange. They only narrow: an exchange without any is not restricted."`
+}
+
+// A Permission is three regular expressions (RE2), each to be found somewhere in
+// the name of a queue or exchange. The default exchange is called amq.default.
+type Permission struct {
+	Configure string `yaml:"configure" reload:"true" doc:"Names that may be declared and deleted. Empty or ^$: none."`
+	Write     string `yaml:"write" reload:"true" doc:"Exchanges to publish to, queues and exchanges to bind. Empty or ^$: none."`
+	Read      string `yaml:"read" reload:"true" doc:"Queues to consume from, exchanges to bind from or subscribe at. Empty or ^$: none."`
+}
+
+// A TopicPermission is two regular expressions (RE2), each to be found somewhere
+// in a routing key; an MQTT topic is taken as the key that it becomes, with '.'
+// for '/'.
+type TopicPermission struct {
+	Write string `yaml:"write" reload:"true" doc:"Keys to publish with. {username}, {vhost} and {client_id} stand for those of the client. Empty or ^$: none."`
+	Read  string `yaml:"read" reload:"true" doc:"Keys to bind with, filters to subscribe to, and what MQTT clients receive. Placeholders as in write. Empty or ^$: none."`
 }
 
 // Anonymous says what clients without a user name may do.

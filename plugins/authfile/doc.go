@@ -1,6 +1,6 @@
 // Package authfile decides who may log in and what they may do from nothing
-// but the configuration: users with hashed passwords, and topic rights written
-// as in Mosquitto's acl file.
+// but the configuration: users with hashed passwords, and rights written as in
+// Mosquitto's acl file, as RabbitMQ's permissions, or both.
 //
 // The one idea: a configuration is compiled once into a policy that is never
 // changed, so that every question is answered by reading one pointer. A reload
@@ -17,6 +17,10 @@
 //
 // A user without an acl may do everything; one with an empty list nothing, but
 // for what the rules for everybody say.
+//
+// Beside it a user may have permissions, by vhost, and topic permissions: regular
+// expressions for the names of queues and exchanges, and for routing keys. What
+// they refuse no rule allows, and the other way round.
 //
 // # What a rule covers
 //

@@ -152,7 +152,7 @@ func (u *user) admit(c *core.Credentials) (core.Identity, error) {
 		return core.Identity{}, fmt.Errorf("enter vhost %q: %w", c.VHost, core.ErrNotAuthorized)
 	}
 	id := c.Identity
-	id.Anonymous = false
+	id.Anonymous, id.Tags = false, u.tags
 	return id, nil
 }
 
@@ -183,11 +183,21 @@ func (p *policy) admitAnonymous(c *core.Credentials) (core.Identity, error) {
 		return core.Identity{}, fmt.Errorf("enter vhost %q: %w", c.VHost, core.ErrNotAuthorized)
 	}
 	id := c.Identity
-	id.User, id.Anonymous = "", true
+	id.User, id.Anonymous, id.Tags = "", true, 0
 	return id, nil
+}
+
+// UserLimits returns how many connections and channels a user may have. They are for
+// what comes; who is there stays.
+func (a *Auth) UserLimits(id *core.Identity) (connections, channels int) {
+	if u := a.policy.Load().users[id.User]; u != nil && !id.Anonymous {
+		return u.maxConnections, u.maxChannels
+	}
+	return core.Unlimited, core.Unlimited
 }
 
 var (
 	_ core.Authenticator      = (*Auth)(nil)
+	_ core.Limiting           = (*Auth)(nil)
 	_ core.QuickAuthenticator = (*Auth)(nil)
 )

@@ -142,11 +142,20 @@ func (p *pattern) leadsWithValue() bool {
 func (k tokenKind) value(id *core.Identity) string {
 	switch {
 	case k == clientID:
-		return id.ClientID
+		return clientIDOf(id)
 	case id.Anonymous:
 		return ""
 	}
 	return id.User
+}
+
+// clientIDOf is the id of an MQTT client. What others give is only a label: nobody
+// else is kept from using it.
+func clientIDOf(id *core.Identity) string {
+	if id.Protocol == "" || id.Protocol == "mqtt" {
+		return id.ClientID
+	}
+	return ""
 }
 
 // isLevel says whether a value can stand for a level, or a part of one.

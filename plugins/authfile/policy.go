@@ -15,7 +15,7 @@ import (
 )
 
 // A policy is a compiled Config. Nothing of it changes once it is in force but
-// the verdicts that its users remember.
+// what it remembers: verdicts, and expressions for client ids.
 type policy struct {
 	users        map[string]*user
 	anonymous    *grant // nil if there is no such thing
@@ -26,6 +26,8 @@ type policy struct {
 	// somebody unknown is checked against one of them: see lookup.
 	decoys []*user
 	seed   maphash.Seed
+
+	expressions expressions // of topic permissions with a client id in them
 }
 
 // A grant is what one user, or all anonymous clients, may do.
@@ -33,6 +35,8 @@ type grant struct {
 	all    bool // what no rule denies: there is no acl
 	rules  ruleset
 	vhosts *[]string // nil for all
+
+	permissions permissions // on top of the rules
 }
 
 // A user remembers the one password that was found right, as a keyed digest. A
@@ -49,6 +53,9 @@ type user struct {
 	verdict atomic.Pointer[digest]
 
 	certified bool // let in by a certificate
+	tags      core.Tags
+
+	maxConnections, maxChannels int // negative: any number
 }
 
 // compile reports all problems at once.
@@ -74,12 +81,17 @@ func compile(c Config) (*policy, error) {
 		u := &user{
 			grant:  compileGrant(path, written.ACL, written.VHosts, add),
 			stored: written.Password, certified: written.Certificate,
+			maxConnections: limit(written.MaxConnections), maxChannels: limit(written.MaxChannels),
+		}
+		u.permissions = compilePermissions(path, name, written, add)
+		var err error
+		if u.tags, err = compileTags(written.Tags); err != nil {
+			add(fmt.Errorf("%s.tags: %w", path, err))
 		}
 		p.users[name] = u
 		if u.certified && u.stored == "" {
 			continue
 		}
-		var err error
 		if u.hash, err = parseHash(written.Password); err != nil {
 			add(fmt.Errorf("%s.password: %w", path, err))
 		}
@@ -104,6 +116,13 @@ func compileGrant(path string, acl, vhosts *[]string, add func(error)) grant {
 		g.vhosts = &names
 	}
 	return g
+}
+
+func limit(n *int) int {
+	if n == nil {
+		return core.Unlimited
+	}
+	return *n
 }
 
 // printable is a user name as part of the path of a key.
@@ -145,7 +164,7 @@ func (p *policy) grantOf(id *core.Identity) *grant {
 
 // mayEnter says whether the vhost is open to them.
 func (g *grant) mayEnter(vhost string) bool {
-	return g.vhosts == nil || slices.Contains(*g.vhosts, vhost)
+	return (g.vhosts == nil || slices.Contains(*g.vhosts, vhost)) && g.permissions.mayEnter(vhost)
 }
 
 // loopback says whether the peer is on this machine. The zero address is not:

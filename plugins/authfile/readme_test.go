@@ -29,9 +29,26 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := mustNew(t, c)
-	for user, password := range map[string]string{"operator": "guest", "sensor": "U*U", "billing": "wonderland"} {
+	for user, password := range map[string]string{"operator": "guest", "sensor": "U*U", "billing": "wonderland", "shop": "guest"} {
 		if _, err := a.login(login(user, password, remote)); err != nil {
 			t.Errorf("%s: %v", user, err)
+		}
+	}
+	shop := &core.Identity{User: "shop", VHost: "/"}
+	for _, q := range []struct {
+		core.Right
+		want bool
+	}{
+		{queue(conf, "shop.orders"), true},
+		{queue(conf, "orders"), false},
+		{key(pub, "shop.events", "any"), true},
+		{key(pub, "", "shop.orders"), false},
+		{topic(pub, "news/shop/today"), true},
+		{topic(pub, "news/other/today"), false},
+		{topic(sub, "news/#"), false},
+	} {
+		if got := a.allows(shop, q.Right); got != q.want {
+			t.Errorf("shop: %+v %q: %v", q.Right, q.Address, got)
 		}
 	}
 	for _, q := range []struct {

@@ -82,7 +82,7 @@ func (ch *channel) mayBind(x *core.Exchange, key string) (core.Wait, error) {
 	if ok || w != nil {
 		return w, nil
 	}
-	return nil, soft(frame.AccessRefused, "read access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
+	return nil, soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
 		key, x.Name(), ch.c.vh.Name(), ch.c.who.User)
 }
 

@@ -113,7 +113,7 @@ var arguments = []argument{
 		return err
 	}},
 	{"x-queue-mode", classic, among("default", "lazy")},
-	{"x-queue-version", classic, within(1, 2)},
+	{"x-queue-version", classic, within(2, 2)},
 	{"x-queue-master-locator", classic, anyText},
 	{"x-queue-leader-locator", anyType, among("client-local", "balanced")},
 	{"x-quorum-initial-group-size", quorum, within(1, math.MaxInt64)},
@@ -145,6 +145,9 @@ const defaultDeliveryLimit = 20
 // queueOptions says what a declaration means. (AMQP 1.7.2.1)
 func (ch *channel) queueOptions(name string, p *frame.QueueDeclare) (core.QueueOptions, error) {
 	bad := func(arg string, err error) (core.QueueOptions, error) {
+		if v, _ := p.Arguments.Get(arg); arg == "x-dead-letter-exchange" && v.Kind() != props.KindLongStr {
+			return core.QueueOptions{}, soft(frame.PreconditionFailed, "invalid type '%v' for arg '%s' in queue '%s' in vhost '%s'", v.Kind(), arg, name, ch.c.vh.Name())
+		}
 		return core.QueueOptions{}, soft(frame.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s': %v", arg, name, ch.c.vh.Name(), err)
 	}
 	q := &queueArguments{kind: classic}
@@ -179,7 +182,7 @@ func (ch *channel) queueOptions(name string, p *frame.QueueDeclare) (core.QueueO
 		}
 	}
 	if q.kind == quorum {
-		for what, wrong := range map[string]bool{"durable": !p.Durable, "exclusive": p.Exclusive, "auto-delete": p.AutoDelete} {
+		for what, wrong := range map[string]bool{"non-durable": !p.Durable, "exclusive-owner": p.Exclusive, "auto-delete": p.AutoDelete} {
 			if wrong {
 				return core.QueueOptions{}, soft(frame.PreconditionFailed, "invalid property '%s' for queue '%s' in vhost '%s'", what, name, ch.c.vh.Name())
 			}
@@ -259,6 +262,9 @@ func (ch *channel) sameQueue(q *core.Queue, p *frame.QueueDeclare) error {
 		if a.apply == nil && !(ok && has) && typeOf(v, ok) == typeOf(w, has) {
 			continue // no type is classic
 		}
+		if ok && has {
+			return different(a.name, "'"+plainText(v)+"'", "'"+plainText(w)+"'")
+		}
 		return different(a.name, valueText(v, ok), valueText(w, has))
 	}
 	return nil
@@ -275,16 +281,19 @@ func valueText(v props.Value, ok bool) string {
 	if !ok {
 		return "none"
 	}
-	s := string(v.Bytes())
+	return fmt.Sprintf("the value '%s' of type '%v'", plainText(v), v.Kind())
+}
+
+func plainText(v props.Value) string {
 	switch {
 	case v.IsInt():
-		s = strconv.FormatInt(v.Int64(), 10)
+		return strconv.FormatInt(v.Int64(), 10)
 	case v.IsFloat():
-		s = strconv.FormatFloat(v.Float64(), 'g', -1, 64)
+		return strconv.FormatFloat(v.Float64(), 'g', -1, 64)
 	case v.Kind() == props.KindBool:
-		s = strconv.FormatBool(v.Bool())
+		return strconv.FormatBool(v.Bool())
 	}
-	return fmt.Sprintf("the value '%s' of type '%v'", s, v.Kind())
+	return string(v.Bytes())
 }
 
 func cloneTable(t props.Table) []byte {

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"errors"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -19,7 +21,8 @@ type channel struct {
 	confirms confirms
 	tx       *transaction // nil unless transactional
 	getters  map[*core.Queue]*core.Consumer
-	replies  *core.Queue // behind amq.rabbitmq.reply-to, of this channel's consumer
+	stopped  []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies  *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
 	asking   asking
 
 	out channelOut
@@ -39,7 +42,13 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 		return err
 	}
 	if len(c.channels) >= c.most {
-		return hard(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+		return bare(frame.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.most)
+	}
+	var limit *core.LimitError
+	if err := c.a.bus.OpenChannel(c.who); errors.As(err, &limit) {
+		return bare(frame.NotAllowed, "number of channels opened for user '%s' has reached the maximum allowed user limit of (%d)", c.who.User, limit.Limit)
+	} else if err != nil {
+		return err
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
@@ -90,7 +99,7 @@ func (ch *channel) methodFrame(t *core.Turn, m frame.Method, args []byte) (core.
 		ch.reply(t, frame.AppendAccessRequestOK(*t.Replies(), ch.n))
 		return nil, nil
 	}
-	return nil, hard(frame.CommandInvalid, "%v is not for channel %d", m, ch.n)
+	return nil, hard(frame.CommandInvalid, "unimplemented method")
 }
 
 // reply takes what an encoder has appended to the replies. What the channel has
@@ -129,9 +138,13 @@ func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 // closed.
 func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 	switch m {
-	case frame.MethodChannelClose:
+	case frame.MethodChannelClose: // at the same time: its answer to ours is still to come
 		c.reply(t, frame.AppendChannelCloseOK(*t.Replies(), ch.n))
 		c.forget(ch)
+		if c.late == nil {
+			c.late = make(map[uint16]struct{})
+		}
+		c.late[ch.n] = struct{}{}
 	case frame.MethodChannelCloseOK:
 		c.forget(ch)
 	}
@@ -139,6 +152,7 @@ func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 
 func (c *conn) forget(ch *channel) {
 	delete(c.channels, ch.n)
+	c.a.bus.CloseChannels(c.who, 1)
 	if c.last == ch {
 		c.last = nil
 	}
@@ -153,17 +167,16 @@ func (ch *channel) end(t *core.Turn) {
 	ch.out.consumers = nil
 	ch.out.over = true
 	ch.out.lent, ch.out.outstanding = nil, 0
-	stopped := ch.out.stopped
-	ch.out.stopped = nil
 	o.Unlock()
 	for _, k := range consumers {
 		if k.core != nil {
 			k.core.Cancel(t)
 		}
 	}
-	for _, k := range stopped {
+	for _, k := range ch.stopped {
 		k.Cancel(t)
 	}
+	ch.stopped = nil
 	for _, g := range ch.getters {
 		g.Cancel(t)
 	}

@@ -40,6 +40,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxMessage is a body that fits into a packet of MQTT with the longest topic.
+const maxMessage = 255 << 20
+
 // maxBody is a ceiling above which a content header is taken for nonsense.
 const maxBody = 512 << 20
 
@@ -56,8 +59,8 @@ func (c *Config) Validate() error {
 	if c.Heartbeat < 0 || c.Heartbeat > 65535*time.Second {
 		bad("heartbeat must be from 0s to 65535s")
 	}
-	if c.MaxMessageSize < 1 || c.MaxMessageSize > maxBody {
-		bad("max_message_size must be from 1 to %d", maxBody)
+	if c.MaxMessageSize < 1 || c.MaxMessageSize > maxMessage {
+		bad("max_message_size must be from 1 to %d, which every protocol can carry", maxMessage)
 	}
 	if c.MaxConsumers < 0 {
 		bad("max_consumers must not be negative")

@@ -41,9 +41,10 @@ type conn struct {
 	heartbeat time.Duration
 	most      int // channels at a time
 	channels  map[uint16]*channel
-	last      *channel   // that a frame came for
-	confirms  []*channel // have publishes to confirm in this Feed
-	blocked   bool       // the client has been told
+	late      map[uint16]struct{} // channels that both have closed, and a close-ok is to come for
+	last      *channel            // that a frame came for
+	confirms  []*channel          // have publishes to confirm in this Feed
+	blocked   bool                // the client has been told
 	method    frame.Method
 	scratch   []lent
 
@@ -135,20 +136,22 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 	}
 	if c.phase != running || h.Channel == 0 {
 		if h.Type != frame.FrameMethod {
-			return nil, hard(frame.UnexpectedFrame, "unexpected frame of type %d on channel %d", h.Type, h.Channel)
+			return nil, bare(frame.UnexpectedFrame, "expected method frame, got non method frame instead")
 		}
 		if h.Channel != 0 {
 			return nil, hard(frame.ChannelError, "%v before connection.open", m)
 		}
-		return c.connection(t, m, args)
+		wait, err := c.connection(t, m, args)
+		return wait, undecoded(m, err)
 	}
 	ch := c.channel(h.Channel)
 	if ch == nil {
 		if m == frame.MethodChannelOpen {
 			return nil, c.openChannel(t, h.Channel, args)
 		}
-		if m == frame.MethodChannelCloseOK {
-			return nil, nil // of a channel that both have closed
+		if _, late := c.late[h.Channel]; late && m == frame.MethodChannelCloseOK {
+			delete(c.late, h.Channel)
+			return nil, nil
 		}
 		return nil, hard(frame.ChannelError, "expected 'channel.open'")
 	}
@@ -156,16 +159,19 @@ func (c *conn) frame(t *core.Turn, h frame.Header, payload []byte) (core.Wait, e
 		c.afterClose(t, ch, m)
 		return nil, nil
 	}
+	if err := ch.content.expects(h.Type); err != nil {
+		c.method = frame.MethodBasicPublish
+		return nil, err
+	}
 	switch h.Type {
 	case frame.FrameHeader:
+		c.method = frame.MethodBasicPublish
 		return ch.contentHeader(t, payload)
 	case frame.FrameBody:
 		return ch.contentBody(t, payload)
 	}
-	if ch.content.awaits() {
-		return nil, hard(frame.UnexpectedFrame, "expected content for basic.publish, got %v", m)
-	}
-	return ch.methodFrame(t, m, args)
+	wait, err := ch.methodFrame(t, m, args)
+	return wait, undecoded(m, err)
 }
 
 // channel finds an open channel, or one that waits for close-ok.
@@ -192,6 +198,9 @@ func (c *conn) fail(t *core.Turn, r transport.Result, channel uint16, err error)
 	case f.hard || ch == nil:
 		r.End, r.Cause = true, err
 		if f.code != 0 && c.phase > awaitsProtocol {
+			if f.bare {
+				c.method = 0
+			}
 			c.reply(t, frame.AppendConnectionClose(*t.Replies(), f.code, f.Error(), c.method))
 		}
 	default:
@@ -240,6 +249,8 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 		ch.end(t)
 	}
 	c.vh.DeleteOwned(t, c.who)
+	c.a.bus.CloseChannels(c.who, len(c.channels))
+	c.a.bus.Leave(c.who)
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 

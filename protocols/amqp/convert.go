@@ -25,9 +25,6 @@ func withoutHeader(raw []byte, name string) []byte {
 		return raw
 	}
 	p.Headers = props.AppendWithout(nil, p.Headers, name)
-	if len(p.Headers) == 0 {
-		p.Has &^= props.HasHeaders
-	}
 	return props.AppendProperties(nil, &p)
 }
 

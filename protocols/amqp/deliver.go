@@ -16,7 +16,6 @@ type outHalf struct {
 // lock.
 type channelOut struct {
 	consumers   map[string]*consumer // by tag
-	stopped     []*core.Consumer     // cancelled, with something still out
 	first       uint64               // delivery tag of lent[0]
 	lent        []lent               // deliveries in the order of their tags
 	outstanding int                  // of them that are not acknowledged

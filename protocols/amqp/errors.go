@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -14,18 +15,38 @@ type failure struct {
 	code frame.Code
 	text string
 	hard bool // it ends the connection
+	bare bool // no method is to blame
 }
 
-func (f *failure) Error() string { return f.code.String() + " - " + f.text }
+func (f *failure) Error() string {
+	if f.text == "" {
+		return f.code.String()
+	}
+	return f.code.String() + " - " + f.text
+}
 
 // soft ends the channel.
 func soft(code frame.Code, format string, args ...any) error {
-	return &failure{code, fmt.Sprintf(format, args...), false}
+	return &failure{code: code, text: fmt.Sprintf(format, args...)}
 }
 
 // hard ends the connection.
 func hard(code frame.Code, format string, args ...any) error {
-	return &failure{code, fmt.Sprintf(format, args...), true}
+	return &failure{code: code, text: fmt.Sprintf(format, args...), hard: true}
+}
+
+// bare is hard, with no method to blame.
+func bare(code frame.Code, format string, args ...any) error {
+	return &failure{code: code, text: fmt.Sprintf(format, args...), hard: true, bare: true}
+}
+
+// undecoded says of malformed arguments whose they are.
+func undecoded(m frame.Method, err error) error {
+	var malformed *frame.Error
+	if errors.As(err, &malformed) && malformed.Code == frame.FrameError && malformed != frame.ErrString {
+		return hard(frame.FrameError, "cannot decode the arguments of %v: %s", m, malformed.Text)
+	}
+	return err
 }
 
 // errorTable has a row for every error of the core that a method can meet. The
@@ -51,13 +72,15 @@ func failureOf(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.Is(err, props.ErrProperties):
+		return &failure{code: frame.InternalError, hard: true, bare: true}
 	case errors.As(err, &malformed):
-		return &failure{malformed.Code, malformed.Text, true}
+		return &failure{code: malformed.Code, text: malformed.Text, hard: true, bare: malformed.Code != frame.SyntaxError}
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.err) {
-			return &failure{row.code, err.Error(), false}
+			return &failure{code: row.code, text: err.Error()}
 		}
 	}
-	return &failure{frame.InternalError, err.Error(), true}
+	return &failure{code: frame.InternalError, text: err.Error(), hard: true}
 }

@@ -79,7 +79,7 @@ func (ch *channel) activeExchange(t *core.Turn, name string, p *frame.ExchangeDe
 	o := core.ExchangeOptions{Type: typ, Durable: p.Durable, AutoDelete: p.AutoDelete, Internal: p.Internal, Arguments: cloneTable(p.Arguments)}
 	if v, ok := p.Arguments.Get("alternate-exchange"); ok {
 		if v.Kind() != props.KindLongStr {
-			return nil, soft(frame.PreconditionFailed, "invalid arg 'alternate-exchange' for exchange '%s' in vhost '%s': unacceptable type '%v'", name, ch.c.vh.Name(), v.Kind())
+			return nil, soft(frame.PreconditionFailed, "invalid type '%v' for arg 'alternate-exchange' in exchange '%s' in vhost '%s'", v.Kind(), name, ch.c.vh.Name())
 		}
 		o.Alternate = string(v.Bytes())
 	}
@@ -160,7 +160,7 @@ func (ch *channel) deleteExchange(t *core.Turn, args []byte) (core.Wait, error) 
 	x := ch.c.vh.Exchange(name)
 	switch {
 	case x == nil && strings.HasPrefix(name, "amq."), x != nil && x.Predeclared():
-		return nil, soft(frame.AccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", name)
+		return nil, soft(frame.AccessRefused, "deletion of system exchange '%s' in vhost '%s' not allowed", name, ch.c.vh.Name())
 	case x != nil:
 		err := ch.c.vh.DeleteExchange(t, x, p.IfUnused)
 		if errors.Is(err, core.ErrInUse) {
@@ -192,21 +192,24 @@ func (ch *channel) bindExchange(t *core.Turn, m frame.Method, args []byte) (core
 	if w, err := ch.may(core.ActionRead, core.ResourceExchange, source); w != nil || err != nil {
 		return w, err
 	}
+	add := m == frame.MethodExchangeBind
 	to, err := ch.exchangeNamed([]byte(destination))
-	if err != nil {
+	if err != nil && add {
 		return nil, err
 	}
 	from, err := ch.exchangeNamed([]byte(source))
-	if err != nil {
+	if err != nil && add {
 		return nil, err
 	}
-	b := core.BindingSpec{Source: from, Exchange: to, Key: string(p.RoutingKey), Syntax: core.SyntaxAMQP, Arguments: canonical(p.Arguments)}
-	if wait, err := ch.bind(t, m == frame.MethodExchangeBind, b); wait != nil || err != nil {
-		return wait, err
+	if from != nil && to != nil {
+		b := core.BindingSpec{Source: from, Exchange: to, Key: string(p.RoutingKey), Syntax: core.SyntaxAMQP, Arguments: canonical(p.Arguments)}
+		if wait, err := ch.bind(t, add, b); wait != nil || err != nil {
+			return wait, err
+		}
 	}
 	switch {
 	case p.NoWait:
-	case m == frame.MethodExchangeBind:
+	case add:
 		ch.reply(t, frame.AppendExchangeBindOK(ch.ready(t), ch.n))
 	default:
 		ch.reply(t, frame.AppendExchangeUnbindOK(ch.ready(t), ch.n))
@@ -220,7 +223,11 @@ func (ch *channel) bind(t *core.Turn, add bool, b core.BindingSpec) (core.Wait, 
 		return w, err
 	}
 	if add {
-		return nil, ch.c.vh.Bind(t, b)
+		err := ch.c.vh.Bind(t, b)
+		if errors.Is(err, core.ErrBadAddress) && b.Source.Options().Type == core.Headers {
+			err = soft(frame.PreconditionFailed, "Invalid x-match field value or type: %v", err)
+		}
+		return nil, err
 	}
 	err := ch.c.vh.Unbind(t, b)
 	if errors.Is(err, core.ErrNotFound) {

@@ -33,7 +33,18 @@ const (
 	wantsBody
 )
 
-func (p *content) awaits() bool { return p.step != noContent }
+// expects says whether a frame of this type may come now.
+func (p *content) expects(t frame.Type) error {
+	switch {
+	case p.step == noContent && t != frame.FrameMethod:
+		return bare(frame.UnexpectedFrame, "expected method frame, got non method frame instead")
+	case p.step == wantsHeader && t != frame.FrameHeader:
+		return hard(frame.UnexpectedFrame, "expected content header for class %d, got non content header frame instead", frame.ClassBasic)
+	case p.step == wantsBody && t != frame.FrameBody:
+		return hard(frame.UnexpectedFrame, "expected content body, got non content body frame instead")
+	}
+	return nil
+}
 
 func (p *content) exchangeName() []byte { return p.text[:p.exchange] }
 func (p *content) routingKey() []byte   { return p.text[p.exchange : p.exchange+p.key] }
@@ -63,15 +74,12 @@ func (ch *channel) publish(args []byte) error {
 // contentHeader handles a header frame. An empty body has no frame to come.
 func (ch *channel) contentHeader(t *core.Turn, payload []byte) (core.Wait, error) {
 	m := &ch.content
-	if m.step != wantsHeader {
-		return nil, hard(frame.UnexpectedFrame, "unexpected content header on channel %d", ch.n)
-	}
 	var h frame.Content
 	if err := h.Decode(payload); err != nil {
 		return nil, err
 	}
 	if h.Class != frame.ClassBasic {
-		return nil, hard(frame.UnexpectedFrame, "expected content header for class %d, got one for class %d", frame.ClassBasic, h.Class)
+		return nil, hard(frame.UnexpectedFrame, "expected content header for class %d, got one for class %d instead", frame.ClassBasic, h.Class)
 	}
 	if h.BodySize > maxBody {
 		return nil, hard(frame.FrameError, "content of %d bytes", h.BodySize)
@@ -96,9 +104,6 @@ func (ch *channel) contentHeader(t *core.Turn, payload []byte) (core.Wait, error
 // contentBody handles a body frame.
 func (ch *channel) contentBody(t *core.Turn, payload []byte) (core.Wait, error) {
 	m := &ch.content
-	if m.step != wantsBody {
-		return nil, hard(frame.UnexpectedFrame, "unexpected content body on channel %d", ch.n)
-	}
 	have := uint64(len(m.body) + len(payload))
 	switch {
 	case have > m.size:
@@ -159,6 +164,15 @@ func (ch *channel) sent() {
 
 func (ch *channel) publishFailure(err error) error {
 	if errors.Is(err, core.ErrNotAuthorized) {
+		vh, key := ch.c.vh, ch.content.routingKey()
+		x := vh.Exchange(string(ch.content.exchangeName()))
+		ok, _ := ch.c.a.bus.Allowed(ch.c.who, core.Right{
+			Action: core.ActionWrite, Resource: core.ResourceExchange, Syntax: core.SyntaxAMQP, Address: ch.content.exchangeName(),
+		})
+		if ok && x != nil && x.Options().Type == core.Topic {
+			return soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
+				key, x.Name(), vh.Name(), ch.c.who.User)
+		}
 		return soft(frame.AccessRefused, "write access to %s in vhost '%s' refused for user '%s'",
 			exchangeText(ch.content.exchangeName()), ch.c.vh.Name(), ch.c.who.User)
 	}
@@ -222,7 +236,7 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 // properties looks at those that mean something to the broker.
 func (ch *channel) properties(t *core.Turn, m *core.Message) error {
 	s := &ch.content.summary
-	if s.Has&props.HasUserID != 0 && string(s.UserID) != ch.c.who.User {
+	if s.Has&props.HasUserID != 0 && string(s.UserID) != ch.c.who.User && !ch.c.who.Tags.Has(core.TagImpersonator) {
 		return soft(frame.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.who.User)
 	}
 	if s.Has&props.HasExpiration != 0 {
@@ -257,11 +271,11 @@ func carbonCopies(m *core.Message, headers props.Table) error {
 			continue
 		}
 		if v.Kind() != props.KindArray {
-			return soft(frame.PreconditionFailed, "invalid value type for header '%s': expected array of longstr", name)
+			return soft(frame.PreconditionFailed, "invalid message: the header '%s' must be an array of longstr", name)
 		}
 		for it := v.Array().Iter(); it.Next(); {
 			if it.Value().Kind() != props.KindLongStr {
-				return soft(frame.PreconditionFailed, "invalid value type for header '%s': expected array of longstr", name)
+				return soft(frame.PreconditionFailed, "invalid message: the header '%s' must be an array of longstr", name)
 			}
 			m.Keys = append(m.Keys, it.Value().Bytes())
 		}

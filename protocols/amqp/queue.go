@@ -36,6 +36,13 @@ func (ch *channel) declareQueue(t *core.Turn, args []byte) (core.Wait, error) {
 		return nil, err
 	}
 	name := clean(p.Queue)
+	if name == replyTo { // whoever asks is told that it is there
+		ch.queue = name
+		if !p.NoWait {
+			ch.reply(t, frame.AppendQueueDeclareOK(ch.ready(t), ch.n, name, 0, 1))
+		}
+		return nil, nil
+	}
 	var q *core.Queue
 	var wait core.Wait
 	var err error
@@ -61,7 +68,7 @@ func count(n int64) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
 func (ch *channel) passiveQueue(t *core.Turn, name string) (*core.Queue, core.Wait, error) {
 	if name == "" {
 		if name = ch.queue; name == "" {
-			return nil, nil, soft(frame.NotFound, "no previously declared queue")
+			return nil, nil, ch.noQueue(nil)
 		}
 	}
 	if w, err := ch.mayAny(core.ResourceQueue, name); w != nil || err != nil {
@@ -119,7 +126,12 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 			}
 		}
 		created := false
-		if q, created, err = ch.c.vh.Declare(t, name, o); err != nil || created {
+		q, created, err = ch.c.vh.Declare(t, name, o)
+		var limit *core.LimitError
+		if errors.As(err, &limit) {
+			err = soft(frame.PreconditionFailed, "cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached", name, ch.c.vh.Name(), limit.Limit)
+		}
+		if err != nil || created {
 			return q, nil, err
 		}
 		if err := ch.sameOwner(q, p.Exclusive); err != nil { // somebody was faster
@@ -179,7 +191,7 @@ func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, ar
 			return nil, soft(frame.NotFound, "no previously declared queue")
 		}
 	}
-	if exchange == "" || isReplyQueue(queue) {
+	if exchange == "" || queue == replyTo || isReplyQueue(queue) {
 		return nil, ch.defaultRefused()
 	}
 	if w, err := ch.may(core.ActionWrite, core.ResourceQueue, queue); w != nil || err != nil {
@@ -187,6 +199,10 @@ func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, ar
 	}
 	if w, err := ch.may(core.ActionRead, core.ResourceExchange, exchange); w != nil || err != nil {
 		return w, err
+	}
+	vh := ch.c.vh
+	if !add && (vh.Queue(queue) == nil || vh.Exchange(exchange) == nil) {
+		return nil, nil // there is no such binding, which is what was asked for
 	}
 	q, err := ch.queueNamed([]byte(queue))
 	if err != nil {

@@ -65,8 +65,6 @@ func (c *conn) connection(t *core.Turn, m frame.Method, args []byte) (core.Wait,
 		c.confirm(t)
 		c.reply(t, frame.AppendConnectionCloseOK(*t.Replies()))
 		return nil, errGoodbye
-	case m == frame.MethodConnectionCloseOK:
-		return nil, errGoodbye
 	case c.phase == awaitsStartOK && m == frame.MethodConnectionStartOK:
 		return c.startOK(t, args)
 	case c.phase == awaitsTuneOK && m == frame.MethodConnectionTuneOK:
@@ -75,8 +73,8 @@ func (c *conn) connection(t *core.Turn, m frame.Method, args []byte) (core.Wait,
 		return c.open(t, args)
 	case c.phase == running && m == frame.MethodConnectionUpdateSecret:
 		return c.updateSecret(t, args)
-	case c.phase == running && m.Class() != frame.ClassConnection:
-		return nil, hard(frame.ChannelError, "%v on channel 0", m)
+	case c.phase == running:
+		return nil, hard(frame.ChannelError, "unexpected method in connection state running")
 	}
 	return nil, hard(frame.CommandInvalid, "%v cannot come now", m)
 }
@@ -166,7 +164,7 @@ func (c *conn) authenticate(vhost string) core.Wait {
 		return nil
 	}
 	cred := &core.Credentials{Identity: core.Identity{
-		User: l.user, Protocol: "amqp", Listener: c.listener.Address, VHost: vhost, ClientID: c.client.name, Peer: c.tc.Peer(),
+		User: l.user, Protocol: "amqp", Listener: c.listener.Address, VHost: vhost, Peer: c.tc.Peer(),
 	}, HasUser: l.mechanism != "ANONYMOUS", HasPassword: l.hasPassword, Password: l.password}
 	switch {
 	case l.mechanism == "EXTERNAL":
@@ -204,12 +202,12 @@ func (c *conn) refuse(t *core.Turn) (core.Wait, error) {
 	l.told = true
 	t.Event(core.LoginRefused{Identity: &id, Cause: l.err})
 	if !c.client.authenticationClose {
-		return nil, &failure{0, "login refused", true}
+		return nil, &failure{text: "login refused", hard: true}
 	}
 	if errors.Is(l.err, core.ErrUnavailable) {
 		return nil, hard(frame.InternalError, "the login cannot be checked now")
 	}
-	return nil, hard(frame.AccessRefused, "Login was refused using authentication mechanism %s. For details see the broker logfile.", l.mechanism)
+	return nil, bare(frame.AccessRefused, "Login was refused using authentication mechanism %s. For details see the broker logfile.", l.mechanism)
 }
 
 // tuneOK takes what the client has chosen. (AMQP 1.4.2.6)
@@ -254,7 +252,17 @@ func (c *conn) open(t *core.Turn, args []byte) (core.Wait, error) {
 	if l.err != nil {
 		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s'", name, l.user)
 	}
-	c.who, c.vh, c.phase = core.NewPrincipal(l.id), vh, running
+	who := core.NewPrincipal(l.id)
+	var limit *core.LimitError
+	switch err := c.a.bus.Enter(who); {
+	case errors.As(err, &limit) && limit.Of == "user":
+		return nil, hard(frame.NotAllowed, "connection refused for user '%s': user connection limit (%d) is reached", l.user, limit.Limit)
+	case errors.As(err, &limit):
+		return nil, hard(frame.NotAllowed, "access to vhost '%s' refused for user '%s': connection limit (%d) is reached", name, l.user, limit.Limit)
+	case err != nil:
+		return nil, err
+	}
+	c.who, c.vh, c.phase = who, vh, running
 	c.login = nil
 	c.tc.LoggedIn(2 * c.heartbeat)
 	c.tc.Beat(c.heartbeat / 2)

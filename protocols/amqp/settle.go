@@ -124,6 +124,6 @@ func (ch *channel) recover(t *core.Turn, m frame.Method, args []byte) error {
 	if m == frame.MethodBasicRecover {
 		ch.reply(t, frame.AppendBasicRecoverOK(ch.ready(t), ch.n))
 	}
-	settleAll(t, list, core.Released)
+	t.After(func(t *core.Turn) { settleAll(t, list, core.Released) }) // behind the answer
 	return nil
 }

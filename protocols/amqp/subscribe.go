@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
@@ -112,7 +113,7 @@ func (ch *channel) consume(t *core.Turn, args []byte) (core.Wait, error) {
 	opt := core.ConsumerOptions{Identity: c.who, QoS: core.AtLeastOnce, Limit: int32(ch.prefetch), Exclusive: p.Exclusive}
 	if v, ok := p.Arguments.Get("x-priority"); ok {
 		if !v.IsInt() {
-			return nil, soft(frame.PreconditionFailed, "invalid arg 'x-priority' for consumer '%s': unacceptable type '%v'", tag, v.Kind())
+			return nil, soft(frame.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': unacceptable type '%v'", q.Name(), c.vh.Name(), v.Kind())
 		}
 		opt.Priority = int32(min(max(v.Int64(), -1<<31), 1<<31-1))
 	}
@@ -185,11 +186,11 @@ func (ch *channel) cancel(t *core.Turn, args []byte) error {
 	k := ch.out.consumers[string(p.Tag)]
 	if k != nil {
 		delete(ch.out.consumers, k.tag)
-		ch.out.stopped = append(ch.out.stopped, k.core)
 	}
 	o.Unlock()
 	if k != nil {
 		k.core.Stop(t)
+		ch.stopped = append(slices.DeleteFunc(ch.stopped, func(c *core.Consumer) bool { return letGo(t, c) }), k.core)
 		if ch.replies == k.core.Queue() {
 			ch.replies = nil // it goes with its consumer
 		}
@@ -198,6 +199,15 @@ func (ch *channel) cancel(t *core.Turn, args []byte) error {
 		ch.reply(t, frame.AppendBasicCancelOK(ch.ready(t), ch.n, p.Tag))
 	}
 	return nil
+}
+
+// letGo ends a consumer that gets nothing more and has nothing.
+func letGo(t *core.Turn, c *core.Consumer) bool {
+	if c.Holds() {
+		return false
+	}
+	c.Cancel(t)
+	return true
 }
 
 // get handles basic.get. (AMQP 1.8.3.10)
@@ -212,6 +222,9 @@ func (ch *channel) get(t *core.Turn, args []byte) (core.Wait, error) {
 	}
 	if w, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name()); w != nil || err != nil {
 		return w, err
+	}
+	if o := q.Options(); o.Quorum && o.SingleActive {
+		return nil, ch.locked(q)
 	}
 	from := ch.getters[q]
 	if from == nil || p.NoAck {
@@ -229,19 +242,19 @@ func (ch *channel) get(t *core.Turn, args []byte) (core.Wait, error) {
 	case !got:
 		ch.reply(t, frame.AppendBasicGetEmpty(ch.ready(t), ch.n))
 	case !p.NoAck && ch.getters[q] == nil:
-		ch.remember(q, from)
+		ch.remember(t, q, from)
 	}
 	return nil, nil
 }
 
 // remember keeps the getter of a queue, which has what the channel has got from
-// it. Those of queues that are gone are forgotten when there are many.
-func (ch *channel) remember(q *core.Queue, from *core.Consumer) {
+// it. Those that have nothing are forgotten when there are many.
+func (ch *channel) remember(t *core.Turn, q *core.Queue, from *core.Consumer) {
 	if ch.getters == nil {
 		ch.getters = make(map[*core.Queue]*core.Consumer)
 	}
 	if len(ch.getters) >= 64 {
-		maps.DeleteFunc(ch.getters, func(q *core.Queue, _ *core.Consumer) bool { return ch.c.vh.Queue(q.Name()) != q })
+		maps.DeleteFunc(ch.getters, func(_ *core.Queue, c *core.Consumer) bool { return letGo(t, c) })
 	}
 	ch.getters[q] = from
 }

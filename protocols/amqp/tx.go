@@ -120,6 +120,7 @@ func (ch *channel) commit(t *core.Turn) (core.Wait, error) {
 		}
 	}
 	ch.settleTx(t)
+	t.Promise() // settles included, which as a rule ride on later commits
 	ch.tx = &transaction{}
 	ch.reply(t, frame.AppendTxCommitOK(ch.ready(t), ch.n))
 	return nil, nil

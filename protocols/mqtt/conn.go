@@ -228,6 +228,7 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 	c.tellRefusals(t)
 	c.session.Close(t, cause == nil)
 	c.a.left()
+	c.a.bus.Leave(c.who)
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 

@@ -35,13 +35,32 @@ func (c *conn) appendPublish(t *core.Turn, d *core.Delivery, size int, id uint16
 	m := d.Msg
 	qos := byte(d.QoS)
 	if m.Owned && len(m.Payload) >= byReference {
-		b := o.Begin(size - len(m.Payload))
-		o.End(t, packet.AppendPublishHead(b, m.Topic, len(m.Payload), qos, d.Retain, d.Redelivered, id))
+		b := packet.AppendPublishHead(o.Begin(size-len(m.Payload)), m.Topic, len(m.Payload), qos, d.Retain, d.Redelivered, id)
+		asTopic(m, b, qos)
+		o.End(t, b)
 		o.AppendRef(t, m.Payload)
 		return
 	}
 	b := packet.AppendPublishHead(o.Begin(size), m.Topic, len(m.Payload), qos, d.Retain, d.Redelivered, id)
+	asTopic(m, b, qos)
 	o.End(t, append(b, m.Payload...))
+}
+
+// asTopic turns the routing key at the end of a head into a topic, if it is one:
+// words become levels. The bus has seen to it that the topic is legal.
+func asTopic(m *core.Message, head []byte, qos byte) {
+	if m.Syntax == core.SyntaxMQTT {
+		return
+	}
+	end := len(head)
+	if qos > 0 {
+		end -= 2 // the packet id
+	}
+	for i := end - len(m.Topic); i < end; i++ {
+		if head[i] == '.' {
+			head[i] = '/'
+		}
+	}
 }
 
 // byReference is the size from which on a payload is worth a buffer of its own

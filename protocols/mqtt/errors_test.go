@@ -143,6 +143,8 @@ var expected = map[string]errorRow{
 	"ErrNotFound":       {core.ErrNotFound, 4, drops, drops},
 	"ErrExists":         {core.ErrExists, 5, drops, drops},
 	"ErrIdentifier":     {core.ErrIdentifier, 2, closes, closes},
+	"ErrInUse":          {core.ErrInUse, 5, drops, drops},
+	"ErrNotEmpty":       {core.ErrNotEmpty, 5, drops, drops},
 	"ErrQuota":          {core.ErrQuota, 3, ignores, drops},
 	"ErrTooLarge":       {core.ErrTooLarge, 5, closes, closes},
 	"ErrUnavailable":    {core.ErrUnavailable, 3, ignores, drops},

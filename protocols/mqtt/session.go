@@ -127,10 +127,16 @@ func (c *conn) open(t *core.Turn, p *packet.Connect, vh *core.VHost, will *core.
 		will.Exchange = vh.Topics()
 	}
 	who := core.NewPrincipal(c.login.id)
+	if err := c.a.bus.Enter(who); err != nil {
+		return nil, c.refuse(t, codeOf(err), err)
+	}
 	s, present, wait, err := vh.OpenSession(t, core.SessionRequest{
 		Principal: who, ClientID: who.ClientID, Clean: p.Clean, Expiry: c.a.conf().SessionExpiry,
 		Limits: c.a.conf().queue, Will: will, Owner: c.tc,
 	})
+	if wait != nil || err != nil {
+		c.a.bus.Leave(who)
+	}
 	if wait != nil {
 		return wait, nil
 	}

@@ -95,7 +95,7 @@ var (
 	ErrSize      = &Error{FrameError, "frame is larger than negotiated"}
 	ErrShort     = &Error{FrameError, "frame ends early"}
 	ErrLong      = &Error{FrameError, "bytes after the end of the arguments"}
-	ErrString    = &Error{FrameError, "short string is not valid UTF-8"}
+	ErrString    = &Error{FrameError, "Malformed UTF-8 in shortstr"}
 	ErrSASL      = &Error{SyntaxError, "malformed SASL response"}
 	ErrHeartbeat = &Error{UnexpectedFrame, "heartbeat on a channel other than 0"}
 	ErrWeight    = &Error{UnexpectedFrame, "content header with a weight"}
