@@ -306,6 +306,11 @@ func (m *amqpModel) settle() {
 			dying = append(dying, modelDying{s.mq, c, DiedRejected})
 		}
 		s.mq.pump(&dying)
+		if len(s.mq.consumers) == 0 {
+			before := len(dying)
+			s.mq.expire(&dying)
+			m.loose = m.loose || s.mq.o.MaxPriority > 0 && len(dying) > before // of other priorities, in a moment
+		}
 	}
 	m.bury(dying)
 }
@@ -558,6 +563,8 @@ func (m *amqpModel) crash() {
 		mq.list = slices.DeleteFunc(mq.list, func(c *amqpCopy) bool { return !c.persistent })
 		for _, c := range mq.list {
 			c.by, c.failures, c.unsure = nil, 0, true
+			n, size := mq.ready()
+			m.loose = m.loose || mq.exceeded(n, size) || c.expires != 0 && c.expires <= m.now() // now, or in a moment
 		}
 	}
 	m.others, m.told = nil, nil

@@ -190,20 +190,19 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 		e.state, e.cons = entryReady, nil
 		e.flags |= flagRedelivered
 		q.needFar().back.push(e.ord)
-		q.armExpiryLocked(t, e.expires)
 		q.far.spillTo = min(q.far.spillTo, e.ord)
 	case o == Rejected:
 		q.dieLocked(t, e, DiedRejected)
 	default:
 		q.removeLocked(t, e)
 	}
-	if c.credit != nil { // other lanes may come first
-		t.Do(c.resumeLanes)
-		return Done
-	}
-	q.deliverLocked(t)
-	if q.named != nil && len(q.consumers) == 0 {
+	switch {
+	case q.named != nil && len(q.consumers) == 0:
 		q.expireLocked(t) // its time may have been over while it was out
+	case c.credit != nil: // other lanes may come first
+		t.Do(c.resumeLanes)
+	default:
+		q.deliverLocked(t)
 	}
 	return Done
 }
