@@ -318,14 +318,17 @@ func (b *Bus) Stored() (messages, bytes int64) {
 }
 
 // A Depth is what queues of one kind hold together.
-type Depth struct{ Queues, Ready, Unsettled, Bytes int64 }
+type Depth struct{ Queues, Ready, Unsettled, Bytes, Consumers int64 }
 
 // Depths returns what is in the queues, by QueueKind.
 func (b *Bus) Depths() (d [queueKinds]Depth) {
 	b.eachQueue(func(q *Queue) bool {
 		k := &d[q.kind]
 		q.mu.Lock()
-		k.Queues++
+		if q.named == nil || q.named.root == nil { // or it is a lane of another
+			k.Queues++
+			k.Consumers += int64(len(q.consumers))
+		}
 		k.Ready += q.count - q.unsettled
 		k.Unsettled += q.unsettled
 		k.Bytes += q.bytes

@@ -23,6 +23,16 @@ func (q *Queue) Consume(t *Turn, sink Sink, opt ConsumerOptions) (*Consumer, err
 	return c, nil
 }
 
+// shared says whether a queue is for anybody to consume. Errors: ErrInUse.
+func (q *Queue) shared() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := q.named; n != nil && (n.opt.Owner != nil || n.exclusive != nil) {
+		return fmt.Errorf("queue %q: %w", q.name, ErrInUse)
+	}
+	return nil
+}
+
 // admit attaches a consumer, if it may be.
 func (q *Queue) admit(c *Consumer) error {
 	n := q.named

@@ -512,3 +512,47 @@ func TestNoTopicNameIsNotDelivered(t *testing.T) {
 		}
 	}
 }
+
+// A session consumes a declared queue by the rules of that queue: all its
+// priorities, and not at all what belongs to somebody.
+func TestSessionConsumesByTheRules(t *testing.T) {
+	x := newBox(t)
+	owner := NewPrincipal(Identity{VHost: "/"})
+	prio := x.named("prio", QueueOptions{Durable: true, MaxPriority: 9})
+	x.named("mine", QueueOptions{Owner: owner})
+	taken := x.named("taken", QueueOptions{})
+	x.turn(func(tn *Turn) {
+		if _, err := taken.Consume(tn, &accepter{}, ConsumerOptions{Identity: owner, QoS: AtLeastOnce, Exclusive: true}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c := x.connect("c")
+	for _, name := range []string{"mine", "taken"} {
+		if err := c.trySubscribe("$queue/"+name, AtLeastOnce); !errors.Is(err, ErrInUse) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	pub := x.VHost("/").NewInternalPublisher()
+	for i := range 10 {
+		x.turn(func(tn *Turn) {
+			m := tn.Message()
+			m.Exchange, m.Syntax, m.Topic, m.Payload = x.VHost("/").Exchange(""), SyntaxAMQP, []byte("prio"), []byte(fmt.Sprint(i))
+			m.QoS, m.Persistent, m.Priority, m.Props = AtLeastOnce, true, uint8(i), []byte{8, 0, byte(i)}
+			if w, err := pub.Publish(tn, m); w != nil || err != nil {
+				t.Fatal(w != nil, err)
+			}
+		})
+	}
+	x.settle()
+	c.subscribe("$queue/prio", AtLeastOnce)
+	x.settle()
+	got := c.take()
+	if want := []string{"9", "8", "7", "6", "5", "4", "3", "2", "1", "0"}; !slices.Equal(texts(got), want) {
+		t.Errorf("got %q, want %q", texts(got), want)
+	}
+	c.accept(got...)
+	x.settle()
+	if i := prio.Info(); i.Ready+i.Unsettled != 0 || i.Consumers != 1 {
+		t.Errorf("left: %+v", i)
+	}
+}

@@ -16,8 +16,12 @@ import (
 
 // ConnectionInfo is a client that has logged in.
 type ConnectionInfo struct {
-	VHost     string    `json:"vhost"`
+	VHost string `json:"vhost"`
+	// Name is what Kick knows it by: the client id, or the two ends of the
+	// connection where clients have no ids.
+	Name      string    `json:"name"`
 	ClientID  string    `json:"client_id"`
+	Label     string    `json:"client_name,omitempty"` // what a client without an id calls itself
 	User      string    `json:"user"`
 	Anonymous bool      `json:"anonymous"`
 	Protocol  string    `json:"protocol"`
@@ -25,6 +29,8 @@ type ConnectionInfo struct {
 	Peer      string    `json:"peer"`
 	Since     time.Time `json:"since"`
 	Clean     bool      `json:"clean"`
+	State     string    `json:"state"`     // "running", or "blocked" while an alarm has it wait
+	Channels  int       `json:"channels"`  // where the protocol has some
 	InFlight  int64     `json:"in_flight"` // messages sent and not settled
 }
 
@@ -51,16 +57,33 @@ type NamedQueueInfo struct {
 	VHost     string `json:"vhost"`
 	Name      string `json:"name"`
 	Kind      string `json:"kind"` // "queue" or "shared"
+	Type      string `json:"type"` // what it was asked to be, "classic" or "quorum"; "" of what is shared
 	Durable   bool   `json:"durable"`
 	Ready     int64  `json:"ready"`
 	InFlight  int64  `json:"in_flight"`
 	Bytes     int64  `json:"bytes"`
 	InMemory  int64  `json:"in_memory"`
 	Consumers int    `json:"consumers"`
-	Members   int    `json:"members"` // of a shared subscription, connected or not
-	MaxLength int64  `json:"max_length"`
+	Members   int    `json:"members"`    // of a shared subscription, connected or not
+	MaxLength int64  `json:"max_length"` // as in QueueLimits
 	MaxBytes  int64  `json:"max_bytes"`
 	Overflow  string `json:"overflow"`
+
+	AutoDelete    bool   `json:"auto_delete"`
+	Exclusive     bool   `json:"exclusive"`
+	Owner         string `json:"owner"` // name of the connection that has it for itself
+	SingleActive  bool   `json:"single_active_consumer"`
+	MaxPriority   uint8  `json:"max_priority"`
+	TTL           *int64 `json:"message_ttl_ms,omitempty"`
+	Expires       int64  `json:"expires_ms"` // without use, 0: never
+	DeliveryLimit *int32 `json:"delivery_limit,omitempty"`
+	// DeadLetter is the exchange for what is dropped; nil: there is none.
+	DeadLetter    *string `json:"dead_letter_exchange,omitempty"`
+	DeadLetterKey *string `json:"dead_letter_routing_key,omitempty"`
+	Arguments     string  `json:"arguments,omitempty"` // of the declarer, as text
+
+	Policy         string `json:"policy,omitempty"`
+	OperatorPolicy string `json:"operator_policy,omitempty"`
 }
 
 // SubscriptionInfo is a subscription of a session.
@@ -106,7 +129,8 @@ type ExchangeInfo struct {
 	Internal   bool   `json:"internal"`
 	Alternate  string `json:"alternate"`
 	Bindings   int    `json:"bindings"`            // from it, as in the list of bindings
-	Arguments  string `json:"arguments,omitempty"` // as text
+	Arguments  string `json:"arguments,omitempty"` // of the declarer, as text
+	Policy     string `json:"policy,omitempty"`
 }
 
 func (s Syntax) String() string { return [...]string{"mqtt", "amqp"}[s] }
@@ -156,19 +180,30 @@ func (b *Bus) eachSession(vhost string, f func(*Session) bool) {
 func (b *Bus) Connections(vhost string) iter.Seq[ConnectionInfo] {
 	return func(yield func(ConnectionInfo) bool) {
 		lent := b.lentByQueues(vhost)
+		more := true
 		b.eachSession(vhost, func(s *Session) bool {
 			who, connected := s.client()
 			if !connected {
 				return true
 			}
-			c := ConnectionInfo{
-				VHost: s.queue.vh.name, ClientID: s.queue.name, User: who.User, Anonymous: who.Anonymous,
-				Protocol: who.Protocol, Listener: who.Listener, Peer: peerText(who.Peer),
-				Since: time.UnixMilli(who.since).UTC(), Clean: s.clean,
-			}
+			c := DescribeConnection(&who.Identity, time.UnixMilli(who.since))
+			c.VHost, c.Name, c.ClientID, c.Clean = s.queue.vh.name, s.queue.name, s.queue.name, s.clean
 			c.InFlight = s.queue.Info().Unsettled + lent[s]
-			return yield(c)
+			more = yield(c)
+			return more
 		})
+		if more {
+			b.eachClient(vhost, func(c Client) bool { return yield(c.Info()) })
+		}
+	}
+}
+
+// DescribeConnection begins the description of a connection with who it acts
+// for.
+func DescribeConnection(who *Identity, since time.Time) ConnectionInfo {
+	return ConnectionInfo{
+		VHost: who.VHost, Name: ConnectionName(who.Peer, who.Listener), ClientID: who.ClientID, User: who.User, Anonymous: who.Anonymous,
+		Protocol: who.Protocol, Listener: who.Listener, Peer: peerText(who.Peer), Since: since.UTC(), State: "running",
 	}
 }
 
@@ -295,10 +330,7 @@ func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
 				VHost: q.vh.name, Name: q.name, Kind: "queue", Durable: i.Durable,
 				Ready: i.Ready, InFlight: i.Unsettled, Bytes: i.Bytes, InMemory: i.InMemory, Consumers: i.Consumers,
 			}
-			q.mu.Lock()
-			l := q.limits.value()
-			q.mu.Unlock()
-			n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
+			q.describe(&n)
 			if q.kind == KindGroup {
 				n.Kind = "shared"
 				q.group.mu.Lock()
@@ -307,6 +339,50 @@ func (b *Bus) Queues(vhost string) iter.Seq[NamedQueueInfo] {
 			}
 			return yield(n)
 		})
+	}
+}
+
+// describe tells how the queue was declared, with what is in force now.
+func (q *Queue) describe(n *NamedQueueInfo) {
+	q.mu.Lock()
+	l := q.limits.value()
+	var dead *DeadLetter
+	var expires int64
+	var failures int32
+	if q.named != nil {
+		l.Overflow = q.named.overflow
+		dead, expires, failures = q.named.deadLetter, q.named.expires, q.named.deliveryLimit
+	}
+	q.mu.Unlock()
+	n.MaxLength, n.MaxBytes, n.Overflow = l.MaxLength, l.MaxBytes, l.Overflow.String()
+	if l.TTL != 0 {
+		ttl := max(l.TTL, 0) // AtOnce
+		n.TTL = &ttl
+	}
+	if q.named == nil {
+		return
+	}
+	o := &q.named.opt
+	n.Type = "classic"
+	if o.Quorum {
+		n.Type = "quorum"
+	}
+	n.AutoDelete, n.SingleActive, n.MaxPriority, n.Expires = o.AutoDelete, o.SingleActive, o.MaxPriority, expires
+	n.Arguments = argumentsText(string(o.Arguments))
+	if who := o.Owner; who != nil {
+		n.Exclusive, n.Owner = true, ConnectionName(who.Peer, who.Listener)
+	}
+	e := q.vh.bus.Policies().ForQueue(q.vh.name, q.name, o.Quorum)
+	n.Policy, n.OperatorPolicy = e.Policy, e.Operator
+	if failures != 0 {
+		limit := max(failures, 0)
+		n.DeliveryLimit = &limit
+	}
+	if dead != nil {
+		n.DeadLetter = &dead.Exchange
+		if dead.HasKey {
+			n.DeadLetterKey = &dead.Key
+		}
 	}
 }
 
@@ -388,7 +464,8 @@ func (b *Bus) Exchanges(vhost string) iter.Seq[ExchangeInfo] {
 		b.eachExchange(vhost, func(x *Exchange) bool {
 			i := ExchangeInfo{
 				VHost: x.vh.name, Name: x.name, Type: x.typ.String(), Durable: x.opt.Durable, AutoDelete: x.opt.AutoDelete,
-				Internal: x.opt.Internal, Alternate: x.opt.Alternate, Arguments: argumentsText(string(x.opt.Arguments)),
+				Internal: x.opt.Internal, Alternate: x.alternate(), Arguments: argumentsText(string(x.opt.Arguments)),
+				Policy: x.vh.bus.Policies().ForExchange(x.vh.name, x.name).Policy,
 			}
 			x.vh.mu.RLock()
 			i.Bindings = len(x.out.list)

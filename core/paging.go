@@ -256,18 +256,25 @@ func (q *Queue) readGap(gap gap, maxEntries, maxSize int) (loaded []entry, exhau
 		size += max(len(v), int(e.size))
 		return true
 	})
-	if err == nil {
-		// Shared bodies are read outside the scan.
-		for i := range loaded {
-			err = q.sh.loadBody(&loaded[i])
-			if errors.Is(err, errRecord) {
-				bad, err = fmt.Errorf("entry %d: %w", loaded[i].ord, err), nil
-				loaded[i].msg = nil // told, and left out
-			}
-			if err != nil {
-				break
-			}
-		}
+	if err == nil { // outside the scan
+		err = q.loadBodies(loaded, &bad)
 	}
 	return loaded, exhausted, bad, err
+}
+
+// loadBodies reads the payloads that are stored apart. An entry whose payload is
+// not what its record says is told of by bad, and left without a message.
+func (q *Queue) loadBodies(entries []entry, bad *error) error {
+	for i := range entries {
+		e := &entries[i]
+		err := q.sh.loadBody(e)
+		if errors.Is(err, errRecord) {
+			*bad, err = fmt.Errorf("entry %d: %w", e.ord, err), nil
+			e.msg = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 )
@@ -150,15 +149,8 @@ func (p *purge) read() (*purgePart, error) {
 		pp.ranges[len(pp.ranges)-1][1] = ord + 1
 		return true
 	})
-	for i := range pp.stay {
-		if err != nil {
-			break
-		}
-		err = q.sh.loadBody(&pp.stay[i])
-		if errors.Is(err, errRecord) { // as a fill does: told, and left out
-			pp.bad, err = fmt.Errorf("entry %d: %w", pp.stay[i].ord, err), nil
-			pp.stay[i].msg = nil
-		}
+	if err == nil {
+		err = q.loadBodies(pp.stay, &pp.bad)
 	}
 	return pp, err
 }

@@ -35,18 +35,25 @@ func (b *Bus) barrier(ctx context.Context) error {
 	})
 }
 
-// Kick ends the connection that the client id has, and waits until its session
-// has been let go. To the protocol it is a connection that was lost: a will is
-// published. The client may connect again. Errors: ErrNotFound.
-func (vh *VHost) Kick(ctx context.Context, clientID string) error {
-	reg := vh.sessionShard(clientID)
+// Kick ends the connection that has this client id, or this name where clients
+// have no ids (see ConnectionName), and waits until its session has been let go.
+// To the protocol it is a connection that was lost: a will is published. The
+// client may connect again. Errors: ErrNotFound.
+func (vh *VHost) Kick(ctx context.Context, name string) error {
+	// A client id that looks like somebody else's connection shields nobody.
+	found := vh.clients.kick(ctx, name)
+	reg := vh.sessionShard(name)
 	reg.mu.Lock()
-	s := reg.m[clientID]
-	if s == nil || s.owner == nil {
+	s := reg.m[name]
+	switch {
+	case s != nil && s.owner != nil:
+		s.expelLocked(reg, ErrKicked)(ctx)
+	case found:
 		reg.mu.Unlock()
-		return fmt.Errorf("client %q is not connected: %w", clientID, ErrNotFound)
+	default:
+		reg.mu.Unlock()
+		return fmt.Errorf("client %q is not connected: %w", name, ErrNotFound)
 	}
-	s.expelLocked(reg, ErrKicked)(ctx)
 	return ctx.Err()
 }
 

@@ -112,6 +112,9 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 		if from = q.vh.Queue(pattern); from == nil || from.kind != KindNamed {
 			return nil, fmt.Errorf("queue %q: %w", pattern, ErrNotFound)
 		}
+		if err := from.shared(); err != nil {
+			return nil, err
+		}
 	default:
 		from = q.vh.joinGroup(t, s, filter, pattern, qos)
 	}
@@ -217,7 +220,10 @@ func (sub *subscription) start(t *Turn, s *Session, sink Sink) {
 	if sub.from == nil {
 		return
 	}
-	sub.consumer = sub.from.consume(t, sink, ConsumerOptions{Identity: s.principal(), QoS: sub.qos, Limit: s.limit})
+	c, err := sub.from.Consume(t, sink, ConsumerOptions{Identity: s.principal(), QoS: sub.qos, Limit: s.limit})
+	if err == nil { // it may have gone, or have become another's, since it was looked at
+		sub.consumer = c
+	}
 }
 
 func (sub *subscription) stop(t *Turn) {

@@ -15,6 +15,7 @@ type VHost struct {
 	topics   *Exchange // amq.topic, where MQTT lives
 	retained retainedStore
 	sessions [64]sessionShard
+	clients  clientList
 
 	// named counts the exchanges that have come and gone. It is changed under mu.
 	named atomic.Uint64

@@ -1,4 +1,4 @@
-// Mutate breaks the engine in the ways that its list names, one at a time and
+// Command mutate breaks the engine in the ways that its list names, one at a time and
 // never in the tree itself, and says which test notices. A mutation that no
 // test notices is a gap in the tests, and the exit code says so.
 //

@@ -12,16 +12,17 @@ func kickCommand() *cobra.Command {
 	var f nodeFlags
 	var vhost string
 	cmd := &cobra.Command{
-		Use:   "kick CLIENTID...",
+		Use:   "kick NAME...",
 		Short: "Disconnect clients",
-		Long: `Disconnect clients by their client ids, and return when their connections have ended.
+		Long: `Disconnect clients by their names in "naru list connections" (MQTT: client id; AMQP: the
+two ends), and return when their connections have ended.
 
 To a client it is a lost connection: its will is published, its session stays, and it
-may connect again at once. To keep it out, take its user out of the configuration; to
+may connect again at once. An AMQP client is told so (320 CONNECTION_FORCED). To keep it out, take its user out of the configuration; to
 take its session away, see "naru delete session".`,
-		Example:           "  naru kick sensor-17\n  naru kick --vhost tenants a b c\n  naru kick $'odd\\tname'        # as the shell writes what list shows as odd\\tname",
+		Example:           "  naru kick sensor-17\n  naru kick --vhost tenants a b c\n  naru kick '10.0.0.7:51234 -> 127.0.0.1:5672'\n  naru kick $'odd\\tname'        # as the shell writes what list shows as odd\\tname",
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: f.complete("connections", "client_id"),
+		ValidArgsFunction: f.complete("connections", "name"),
 		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
 			for _, id := range args {
 				if err := c.Kick(cmd.Context(), operator.Target{VHost: vhost, Name: id}); err != nil {

@@ -18,8 +18,8 @@ func listCommand() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List what the running node holds",
-		Long: `List what the running node holds: connections, sessions, queues, subscriptions,
-retained messages or bindings.
+		Long: `List what the running node holds: connections, their channels and consumers; sessions
+and subscriptions; exchanges, queues and bindings; retained messages.
 
 A table of up to 10,000 rows is sorted; a longer one comes as the node has it. What
 clients have chosen (client ids, topics) is shown with what does not print escaped.
@@ -35,7 +35,10 @@ clients have chosen (client ids, topics) is shown with what does not print escap
 	}
 	cmd.SetFlagErrorFunc(wrongUsage)
 	cmd.AddCommand(
-		listOf("connections", "clients that have logged in", "client id", &connectionTable),
+		listOf("connections", "clients that have logged in", "name", &connectionTable),
+		listOf("channels", "the channels of AMQP connections", "connection", &channelTable),
+		listOf("consumers", "who takes from declared queues and shared subscriptions", "queue", &consumerTable),
+		listOf("exchanges", "exchanges", "name", &exchangeTable),
 		listOf("sessions", "what client ids stand for, connected or not", "client id", &sessionTable),
 		listOf("queues", "declared queues and shared subscriptions", "name", &queueTable),
 		listOf("subscriptions", "the subscriptions of all sessions", "client id", &subscriptionTable),
@@ -95,14 +98,62 @@ func user(name string, anonymous bool) string {
 }
 
 var connectionTable = table[core.ConnectionInfo]{columns: []column[core.ConnectionInfo]{
-	{head: "CLIENT ID", cell: func(c core.ConnectionInfo) string { return c.ClientID }},
+	{head: "NAME", cell: func(c core.ConnectionInfo) string { return c.Name }},
 	{head: "USER", cell: func(c core.ConnectionInfo) string { return user(c.User, c.Anonymous) }},
 	{head: "VHOST", cell: func(c core.ConnectionInfo) string { return c.VHost }},
 	{head: "PROTOCOL", cell: func(c core.ConnectionInfo) string { return c.Protocol }},
 	{head: "PEER", cell: func(c core.ConnectionInfo) string { return dash(c.Peer) }},
+	{head: "STATE", cell: func(c core.ConnectionInfo) string { return c.State }},
+	{head: "CHANNELS", cell: func(c core.ConnectionInfo) string { return fmt.Sprint(c.Channels) }, right: true},
 	{head: "SINCE", cell: func(c core.ConnectionInfo) string { return moment(c.Since) }},
 	{head: "IN FLIGHT", cell: func(c core.ConnectionInfo) string { return number(c.InFlight) }, right: true},
 }}
+
+var channelTable = table[core.ChannelInfo]{columns: []column[core.ChannelInfo]{
+	{head: "CONNECTION", cell: func(c core.ChannelInfo) string { return c.Connection }},
+	{head: "CHANNEL", cell: func(c core.ChannelInfo) string { return fmt.Sprint(c.Number) }, right: true},
+	{head: "USER", cell: func(c core.ChannelInfo) string { return user(c.User, c.Anonymous) }},
+	{head: "VHOST", cell: func(c core.ChannelInfo) string { return c.VHost }},
+	{head: "STATE", cell: func(c core.ChannelInfo) string { return c.State }},
+	{head: "MODE", cell: func(c core.ChannelInfo) string { return c.Mode }},
+	{head: "CONSUMERS", cell: func(c core.ChannelInfo) string { return fmt.Sprint(c.Consumers) }, right: true},
+	{head: "PREFETCH", cell: func(c core.ChannelInfo) string { return limit(c.Prefetch) }, right: true},
+	{head: "GLOBAL", cell: func(c core.ChannelInfo) string { return limit(c.Total) }, right: true},
+	{head: "UNACKED", cell: func(c core.ChannelInfo) string { return number(c.Unacked) }, right: true},
+}}
+
+var consumerTable = table[core.ConsumerInfo]{columns: []column[core.ConsumerInfo]{
+	{head: "QUEUE", cell: func(c core.ConsumerInfo) string { return c.Queue }},
+	{head: "CONNECTION", cell: func(c core.ConsumerInfo) string { return c.Connection }},
+	{head: "CHANNEL", cell: func(c core.ConsumerInfo) string { return limit(c.Channel) }, right: true},
+	{head: "TAG", cell: func(c core.ConsumerInfo) string { return dash(c.Tag) }},
+	{head: "VHOST", cell: func(c core.ConsumerInfo) string { return c.VHost }},
+	{head: "ACK", cell: func(c core.ConsumerInfo) string { return yesNo(c.Acks) }},
+	{head: "EXCLUSIVE", cell: func(c core.ConsumerInfo) string { return yesNo(c.Exclusive) }},
+	{head: "ACTIVE", cell: func(c core.ConsumerInfo) string { return yesNo(c.Active) }},
+	{head: "PRIORITY", cell: func(c core.ConsumerInfo) string { return fmt.Sprint(c.Priority) }, right: true},
+	{head: "PREFETCH", cell: func(c core.ConsumerInfo) string { return limit(int(c.Prefetch)) }, right: true},
+	{head: "UNACKED", cell: func(c core.ConsumerInfo) string { return number(c.Unacked) }, right: true},
+}}
+
+var exchangeTable = table[core.ExchangeInfo]{columns: []column[core.ExchangeInfo]{
+	{head: "NAME", cell: func(x core.ExchangeInfo) string { return dash(x.Name) }},
+	{head: "TYPE", cell: func(x core.ExchangeInfo) string { return x.Type }},
+	{head: "VHOST", cell: func(x core.ExchangeInfo) string { return x.VHost }},
+	{head: "DURABLE", cell: func(x core.ExchangeInfo) string { return yesNo(x.Durable) }},
+	{head: "AUTO DELETE", cell: func(x core.ExchangeInfo) string { return yesNo(x.AutoDelete) }},
+	{head: "INTERNAL", cell: func(x core.ExchangeInfo) string { return yesNo(x.Internal) }},
+	{head: "ALTERNATE", cell: func(x core.ExchangeInfo) string { return dash(x.Alternate) }},
+	{head: "BINDINGS", cell: func(x core.ExchangeInfo) string { return fmt.Sprint(x.Bindings) }, right: true},
+}}
+
+// limit renders a limit, of which 0 is none.
+func limit(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
 
 var sessionTable = table[core.SessionInfo]{columns: []column[core.SessionInfo]{
 	{head: "CLIENT ID", cell: func(s core.SessionInfo) string { return s.ClientID }},
@@ -128,7 +179,43 @@ var queueTable = table[core.NamedQueueInfo]{columns: []column[core.NamedQueueInf
 	{head: "BYTES", cell: func(q core.NamedQueueInfo) string { return size(q.Bytes) }, right: true},
 	{head: "CONSUMERS", cell: func(q core.NamedQueueInfo) string { return fmt.Sprint(q.Consumers) }, right: true},
 	{head: "MEMBERS", cell: func(q core.NamedQueueInfo) string { return fmt.Sprint(q.Members) }, right: true},
+	{head: "OPTIONS", cell: func(q core.NamedQueueInfo) string { return dash(queueOptions(&q)) }},
 }}
+
+// queueOptions says in a few words how a queue differs from an ordinary one, with
+// the words that RabbitMQ has for it.
+func queueOptions(q *core.NamedQueueInfo) string {
+	var all []string
+	add := func(there bool, format string, args ...any) {
+		if there {
+			all = append(all, fmt.Sprintf(format, args...))
+		}
+	}
+	add(q.Type == "quorum", "quorum")
+	add(q.AutoDelete, "auto-delete")
+	add(q.Exclusive, "exclusive")
+	add(q.SingleActive, "single-active-consumer")
+	add(q.MaxPriority > 0, "max-priority=%d", q.MaxPriority)
+	add(q.MaxLength != 0, "max-length=%d", max(q.MaxLength, 0))
+	add(q.MaxBytes != 0, "max-length-bytes=%d", max(q.MaxBytes, 0))
+	add((q.MaxLength != 0 || q.MaxBytes != 0) && q.Overflow != core.DropHead.String(), "overflow=%s", q.Overflow)
+	if q.TTL != nil {
+		add(true, "message-ttl=%d", *q.TTL)
+	}
+	add(q.Expires > 0, "expires=%d", q.Expires)
+	if q.DeliveryLimit != nil {
+		add(true, "delivery-limit=%d", *q.DeliveryLimit)
+	}
+	if q.DeadLetter != nil {
+		add(true, "dead-letter-exchange=%s", *q.DeadLetter)
+	}
+	if q.DeadLetterKey != nil {
+		add(true, "dead-letter-routing-key=%s", *q.DeadLetterKey)
+	}
+	add(q.Policy != "", "policy=%s", q.Policy)
+	add(q.OperatorPolicy != "", "operator-policy=%s", q.OperatorPolicy)
+	return strings.Join(all, " ")
+}
 
 var subscriptionTable = table[core.SubscriptionInfo]{columns: []column[core.SubscriptionInfo]{
 	{head: "CLIENT ID", cell: func(s core.SubscriptionInfo) string { return s.ClientID }},
@@ -151,6 +238,8 @@ var bindingTable = table[core.BindingInfo]{columns: []column[core.BindingInfo]{
 	{head: "EXCHANGE", cell: func(b core.BindingInfo) string { return dash(b.Exchange) }},
 	{head: "KEY", cell: func(b core.BindingInfo) string { return b.Key }},
 	{head: "SYNTAX", cell: func(b core.BindingInfo) string { return b.Syntax }},
-	{head: "QUEUE", cell: func(b core.BindingInfo) string { return b.Queue }},
+	{head: "TO", cell: func(b core.BindingInfo) string { return b.Destination }},
+	{head: "DESTINATION", cell: func(b core.BindingInfo) string { return b.Queue }},
 	{head: "VHOST", cell: func(b core.BindingInfo) string { return b.VHost }},
+	{head: "ARGUMENTS", cell: func(b core.BindingInfo) string { return dash(b.Arguments) }},
 }}

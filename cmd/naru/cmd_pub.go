@@ -28,22 +28,43 @@ type pubOptions struct {
 	inflight int
 	repeat   int
 	delay    seconds
+
+	amqp      amqpFlags
+	mandatory bool
+	headers   []string
+}
+
+// A publisher is a connection to publish over.
+type publisher interface {
+	// Publish sends a message; Flush waits until the broker has taken all of them.
+	Publish(ctx context.Context, topic string, payload []byte, qos byte, retain bool) error
+	Flush(ctx context.Context) error
+	// Done is closed when the connection has ended, for the reason Err.
+	Done() <-chan struct{}
+	Err() error
+	// Acknowledged is how many messages of QoS 1 and 2 the broker has taken, at
+	// the end.
+	Acknowledged() int
+	Disconnect() error
+	Close()
 }
 
 func pubCommand() *cobra.Command {
 	var o pubOptions
 	cmd := &cobra.Command{
 		Use:   "pub [URL] {-m MESSAGE | -f FILE | -l | -n | -s}",
-		Short: "Publish messages by MQTT, with the options of mosquitto_pub",
-		Long: `Publish messages by MQTT 3.1.1, with the options of mosquitto_pub.
+		Short: "Publish messages by MQTT or AMQP, with the options of mosquitto_pub",
+		Long: `Publish messages by MQTT 3.1.1 or AMQP 0-9-1, with the options of mosquitto_pub.
 
 The broker is given by a URL, or else is mqtt://127.0.0.1:1883:
 
   mqtt[s]://[user[:password]@]host[:port][/topic][?qos=1&retain&id=...]
   ws[s]://[user[:password]@]host[:port][/path]?topic=...
+  amqp[s]://[user[:password]@]host[:port][/vhost][?heartbeat=10&...]
 
 Of a WebSocket the path is that of the server; the topic is given by -t or ?topic=.
-In a URL write %3F for ? and %25 for %.
+By AMQP -t is the routing key for --exchange, or --queue says where to; -q 1 is a
+persistent message, and confirmed. In a URL write %3F for ? and %25 for %.
 
 It ends when the broker has acknowledged everything (QoS 1 and 2) or has read
 everything (QoS 0). If something goes wrong it says how much was acknowledged.
@@ -56,7 +77,9 @@ Exit codes: 0 all is published; 1 refused, or failed; 2 wrong usage; 27 timeout 
   naru pub mqtts://broker.example/firmware -f image.bin -q 2
   NARU_USER=alice NARU_PASSWORD=secret naru pub wss://broker.example/mqtt -t a/b -m hello
   naru pub -t door -m open --will-topic door/state --will-payload gone --will-retain
-  naru pub -t tick -m tock --repeat 10 --repeat-delay 1`,
+  naru pub -t tick -m tock --repeat 10 --repeat-delay 1
+  naru pub amqp://127.0.0.1 --queue jobs -m work -q 1
+  naru pub amqp://alice@broker.example/tenant -t order.eu --exchange orders -f order.json --header kind=new`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.finish(cmd, o.run(cmd, args)) },
 	}
 	o.command(cmd)
@@ -71,6 +94,9 @@ Exit codes: 0 all is published; 1 refused, or failed; 2 wrong usage; 27 timeout 
 	f.IntVarP(&o.inflight, "max-inflight", "M", 20, "messages that may wait for their acknowledgement")
 	f.IntVar(&o.repeat, "repeat", 1, "publish the message so many times")
 	f.Var(&o.delay, "repeat-delay", "seconds between two of them")
+	o.amqp.register(f, "exchange to publish to", "publish to this queue")
+	f.BoolVar(&o.mandatory, "mandatory", false, "AMQP: it is an error if no queue has the message (with --queue it is anyway)")
+	f.StringArrayVar(&o.headers, "header", nil, "AMQP: NAME=VALUE, as often as you like")
 	o.register(f)
 	return cmd
 }
@@ -93,13 +119,13 @@ func (o *pubOptions) run(cmd *cobra.Command, args []string) error {
 		if payload, err = o.payload(cmd.InOrStdin()); err != nil {
 			return err
 		}
-		if most := client.MaxPayload(o.topic); len(payload) > most {
+		if most := client.MaxPayload(o.topic); len(payload) > most && !c.Target.AMQP() {
 			return fmt.Errorf("the message has %d bytes, and MQTT carries %d at most", len(payload), most)
 		}
 	}
-	conn, err := client.Connect(ctx, c)
+	conn, err := o.connect(ctx, f.Changed, c)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Target, err)
+		return err
 	}
 	var sent int
 	if o.lines {
@@ -110,6 +136,30 @@ func (o *pubOptions) run(cmd *cobra.Command, args []string) error {
 	return o.goodbye(ctx, conn, sent, err)
 }
 
+// connect makes a connection of the protocol that the URL names.
+func (o *pubOptions) connect(ctx context.Context, changed func(flag string) bool, c client.Options) (publisher, error) {
+	if !c.Target.AMQP() {
+		conn, err := client.Connect(ctx, c)
+		if err != nil {
+			return nil, connectError(c.Target, err)
+		}
+		return conn, nil
+	}
+	route := client.AMQPRoute{Exchange: o.amqp.exchange, Mandatory: o.mandatory}
+	if o.amqp.queue != "" { // every queue has its name as a key of the default exchange
+		route.Exchange, route.Mandatory = "", o.mandatory || !changed("mandatory")
+	}
+	var err error
+	if route.Headers, err = parseHeaders(o.headers); err != nil {
+		return nil, err
+	}
+	conn, err := client.PublishAMQP(ctx, c, route, o.qos > 0)
+	if err != nil {
+		return nil, connectError(c.Target, err)
+	}
+	return conn, nil
+}
+
 // check finds contradictions, and the topic.
 func (o *pubOptions) check(changed func(flag string) bool, t client.Target) error {
 	if o.topic == "" && len(t.Topics) > 0 {
@@ -118,11 +168,8 @@ func (o *pubOptions) check(changed func(flag string) bool, t client.Target) erro
 		}
 		o.topic = t.Topics[0]
 	}
-	if o.topic == "" {
-		return usagef("no topic: -t, or a path in the URL")
-	}
-	if err := client.CheckTopic(o.topic); err != nil {
-		return usagef("topic %q: %w", o.topic, err)
+	if err := o.checkTopic(changed, t); err != nil {
+		return err
 	}
 	sources := 0
 	for _, name := range []string{"message", "file", "stdin-line", "null-message", "stdin-file"} {
@@ -143,6 +190,34 @@ func (o *pubOptions) check(changed func(flag string) bool, t client.Target) erro
 	return nil
 }
 
+// checkTopic says whether a message can be published where it is to go.
+func (o *pubOptions) checkTopic(changed func(flag string) bool, t client.Target) error {
+	if t.AMQP() {
+		var keys []string
+		if o.topic != "" {
+			keys = []string{o.topic}
+		}
+		// Another exchange may look at the headers only, or at nothing.
+		err := o.amqp.checkAMQP(changed, t, keys, !changed("exchange") && !changed("topic"))
+		switch {
+		case err != nil:
+			return err
+		case o.retain:
+			return errNoRetain
+		case o.amqp.queue != "":
+			o.topic = o.amqp.queue
+		}
+		return nil
+	}
+	if o.topic == "" {
+		return usagef("no topic: -t, or a path in the URL")
+	}
+	if err := client.CheckTopic(o.topic); err != nil {
+		return usagef("topic %q: %w", o.topic, err)
+	}
+	return nil
+}
+
 // payload is the one message of all but line mode.
 func (o *pubOptions) payload(in io.Reader) ([]byte, error) {
 	switch {
@@ -154,7 +229,7 @@ func (o *pubOptions) payload(in io.Reader) ([]byte, error) {
 	return []byte(o.message), nil
 }
 
-func (o *pubOptions) publishRepeatedly(ctx context.Context, conn *client.Conn, payload []byte) (sent int, err error) {
+func (o *pubOptions) publishRepeatedly(ctx context.Context, conn publisher, payload []byte) (sent int, err error) {
 	for sent < o.repeat {
 		if sent > 0 && o.delay > 0 {
 			select {
@@ -175,7 +250,7 @@ func (o *pubOptions) publishRepeatedly(ctx context.Context, conn *client.Conn, p
 
 // publishLines publishes each line, without its end. Ctrl-C ends it like the end
 // of the input: what was read is published.
-func (o *pubOptions) publishLines(ctx context.Context, conn *client.Conn, in io.Reader) (sent int, err error) {
+func (o *pubOptions) publishLines(ctx context.Context, conn publisher, in io.Reader) (sent int, err error) {
 	lines := make(chan []byte)
 	failed := make(chan error, 1)
 	// It may wait in Read for ever, and ends with the process then.
@@ -229,7 +304,7 @@ func readLines(ctx context.Context, in io.Reader, lines chan<- []byte, failed ch
 const goodbyePatience = 5 * time.Second
 
 // goodbye waits for what is due, leaves, and says what became of the messages.
-func (o *pubOptions) goodbye(ctx context.Context, conn *client.Conn, sent int, err error) error {
+func (o *pubOptions) goodbye(ctx context.Context, conn publisher, sent int, err error) error {
 	flush := ctx
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		var cancel context.CancelFunc

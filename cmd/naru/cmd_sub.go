@@ -29,6 +29,7 @@ type subOptions struct {
 	onlyRetained bool
 	leave        bool
 	reconnect    bool
+	amqp         amqpFlags
 
 	format  string
 	verbose bool
@@ -42,20 +43,26 @@ func subCommand() *cobra.Command {
 	var o subOptions
 	cmd := &cobra.Command{
 		Use:   "sub [URL] -t FILTER...",
-		Short: "Subscribe by MQTT and print messages, with the options of mosquitto_sub",
-		Long: `Subscribe by MQTT 3.1.1 and print the messages, with the options of mosquitto_sub.
+		Short: "Subscribe by MQTT or AMQP and print messages, with the options of mosquitto_sub",
+		Long: `Subscribe by MQTT 3.1.1 or AMQP 0-9-1 and print the messages, with the options of
+mosquitto_sub.
 
 The broker is given by a URL, or else is mqtt://127.0.0.1:1883:
 
   mqtt[s]://[user[:password]@]host[:port][/filter][?qos=1&id=...]
   ws[s]://[user[:password]@]host[:port][/path]?topic=...
+  amqp[s]://[user[:password]@]host[:port][/vhost][?heartbeat=10&...]
 
 Of a WebSocket the path is that of the server; the filter is given by -t or ?topic=.
+By AMQP messages are taken from --queue, which must be there, and acknowledged when they
+are printed; or a queue of our own is bound to --exchange with the keys of -t.
 
 A format (-F) knows: %t topic, %p payload, %x %X payload in hexadecimal, %l its
 length, %q QoS, %r retained, %m packet id, %I time by ISO 8601, %U Unix time, %j JSON,
 %J JSON with a payload that is JSON itself, %% a per cent sign; @Y @m @d @H @M @S ... as
-in strftime, @N nanoseconds; \n \t \r \0 \e \a \v \\. %-20t and %20t give a width, %.5t
+in strftime, @N nanoseconds; \n \t \r \0 \e \a \v \\. By AMQP also
+%e exchange, %d redelivered, %P headers, %C content type, %D correlation id, %R reply-to.
+%-20t and %20t give a width, %.5t
 cuts, %05l fills with zeros.
 
 On a terminal control characters in what messages bring along are shown as escapes,
@@ -69,7 +76,9 @@ Exit codes: 0 left in good order (-C, Ctrl-C); 1 refused, or the connection is l
   naru sub -t '#' -F '@H:@M:@S %q %-30t %p'
   naru sub -t orders -q 2 -c -i archive --reconnect >> orders.log
   naru sub -t 'config/#' --retained-only -W 2 -F '%t %p'
-  naru sub 'wss://broker.example/mqtt?topic=a/b' --cafile ca.pem --pretty`,
+  naru sub 'wss://broker.example/mqtt?topic=a/b' --cafile ca.pem --pretty
+  naru sub amqp://127.0.0.1 --queue jobs -C 1                 # takes one message
+  naru sub amqp://127.0.0.1 -t 'kitchen.#' -F '%e %t %P %p'`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.finish(cmd, o.run(cmd, args)) },
 	}
 	o.command(cmd)
@@ -87,6 +96,7 @@ Exit codes: 0 left in good order (-C, Ctrl-C); 1 refused, or the connection is l
 	f.BoolVar(&o.json, "json", false, "print each message as a JSON object on a line of its own")
 	f.BoolVar(&o.pretty, "pretty", false, "print for people, with colours on a terminal (not with NO_COLOR)")
 	f.BoolVar(&o.raw, "raw", false, "let control characters through to a terminal")
+	o.amqp.register(f, "exchange that -t are keys of", "take messages from this queue")
 	o.register(f)
 	return cmd
 }
@@ -107,7 +117,7 @@ func (o *subOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := o.check(c.Target); err != nil {
+	if err := o.check(cmd.Flags().Changed, c.Target); err != nil {
 		return err
 	}
 	// Where the reader of a pipe goes away we want to say goodbye to the broker.
@@ -116,15 +126,29 @@ func (o *subOptions) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := o.limit(cmd.Context())
 	defer cancel()
 	c.Handle, c.Received = p.handle, &client.Received{}
-	err = o.subscribe(ctx, cmd, c)
+	err = o.subscribe(ctx, cmd, func(again bool) error {
+		if c.Target.AMQP() {
+			return o.stayAMQP(ctx, c, p)
+		}
+		return o.stay(ctx, cmd, c, again)
+	})
 	if errors.Is(err, context.Canceled) || errors.Is(err, errNotRetained) || errors.Is(err, errNoReader) {
 		return nil
 	}
 	return err
 }
 
-func (o *subOptions) check(t client.Target) error {
+func (o *subOptions) check(changed func(flag string) bool, t client.Target) error {
 	o.topics = append(o.topics, t.Topics...)
+	if t.AMQP() {
+		switch {
+		case changed("qos") || t.HasQoS:
+			return usagef("AMQP does not subscribe with a quality of service: every message is acknowledged")
+		case o.count < 0:
+			return usagef("-C is at least 1")
+		}
+		return o.amqp.checkAMQP(changed, t, o.topics, true)
+	}
 	if len(o.topics) == 0 {
 		return usagef("no topic: -t, or a path in the URL")
 	}
@@ -143,13 +167,16 @@ func (o *subOptions) check(t client.Target) error {
 }
 
 // subscribe stays until there is enough, or no way to go on.
-func (o *subOptions) subscribe(ctx context.Context, cmd *cobra.Command, c client.Options) error {
+func (o *subOptions) subscribe(ctx context.Context, cmd *cobra.Command, stay func(again bool) error) error {
 	const shortest, longest = 250 * time.Millisecond, 15 * time.Second
 	pause := shortest
 	for again := false; ; again = true {
 		began := time.Now()
-		err := o.stay(ctx, cmd, c, again)
-		var refused *client.Refused
+		err := stay(again)
+		var refused interface {
+			error
+			Final() bool
+		}
 		lost := &lostError{}
 		switch {
 		case err == nil, ctx.Err() != nil, !o.reconnect, errors.Is(err, errAllRefused),
@@ -184,7 +211,7 @@ func (e *lostError) Unwrap() error { return e.error }
 func (o *subOptions) stay(ctx context.Context, cmd *cobra.Command, c client.Options, again bool) error {
 	conn, err := client.Connect(ctx, c)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Target, err)
+		return connectError(c.Target, err)
 	}
 	// A session that the broker has kept has its subscriptions, and to make them
 	// again would bring all retained messages again.
@@ -295,12 +322,16 @@ func (p *printer) handle(m *client.Message) error {
 	if p.o.skipRetained && m.Retain || p.unwanted(m.Topic) {
 		return nil
 	}
-	fm := &format.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ID: m.ID, Time: time.Now()}
+	return p.print(&format.Message{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ID: m.ID, Time: time.Now()})
+}
+
+// print prints a message.
+func (p *printer) print(fm *format.Message) error {
 	var err error
 	if p.pretty != nil {
 		p.b = p.pretty.Append(p.b[:0], fm)
 	} else if p.b, err = p.format.Append(p.b[:0], fm); err != nil {
-		p.warn(fmt.Errorf("topic %q: %w", m.Topic, err))
+		p.warn(fmt.Errorf("topic %q: %w", fm.Topic, err))
 		return nil
 	}
 	if !p.o.noLine {

@@ -97,14 +97,24 @@ func (o *connectFlags) options(f *pflag.FlagSet, args []string, role string) (cl
 	default:
 		return client.Options{}, usagef("protocol version %q: only mqttv311 is spoken", o.version)
 	}
+	pick(&o.security.CAFile, t.Security.CAFile)
+	pick(&o.security.CertFile, t.Security.CertFile)
+	pick(&o.security.KeyFile, t.Security.KeyFile)
+	if err := misplaced(f.Changed, t); err != nil {
+		return client.Options{}, err
+	}
 	if o.security.Given() && !t.Encrypted() {
-		return client.Options{}, usagef("%s is not encrypted: write mqtts:// or wss://", t)
+		return client.Options{}, usagef("%s is not encrypted: write mqtts://, wss:// or amqps://", t)
 	}
 	if (o.security.CertFile == "") != (o.security.KeyFile == "") {
 		return client.Options{}, usagef("--cert and --key are given together")
 	}
 	c := client.Options{
 		Target: t, Security: o.security, Persistent: o.persistent, KeepAlive: time.Duration(o.keepAlive).Round(time.Second),
+		Patience: t.Patience,
+	}
+	if t.Heartbeat > 0 && !f.Changed("keepalive") {
+		c.KeepAlive = t.Heartbeat
 	}
 	if c.KeepAlive > 65535*time.Second {
 		return c, usagef("-k is at most 65535")

@@ -201,6 +201,7 @@ func (c *Conn) process(t *core.Turn, data []byte) {
 			return
 		}
 		if r.Wait != nil {
+			t.Flush() // what it waits for may be in this very turn
 			c.wait(r.Wait)
 			break
 		}

@@ -15,12 +15,17 @@ import (
 
 // Kinds are what can be listed.
 func Kinds() []string {
-	return []string{"connections", "sessions", "queues", "subscriptions", "retained", "bindings"}
+	return []string{
+		"connections", "channels", "consumers", "sessions", "exchanges", "queues", "bindings", "subscriptions", "retained",
+	}
 }
 
 func (s *Server) lists(mux *http.ServeMux) {
 	b := s.opt.Bus
-	list(s, mux, "connections", b.Connections, func(c core.ConnectionInfo) string { return c.ClientID })
+	list(s, mux, "connections", b.Connections, func(c core.ConnectionInfo) string { return c.Name })
+	list(s, mux, "channels", b.Channels, func(c core.ChannelInfo) string { return c.Connection })
+	list(s, mux, "consumers", b.Consumers, func(c core.ConsumerInfo) string { return c.Queue })
+	list(s, mux, "exchanges", b.Exchanges, func(x core.ExchangeInfo) string { return x.Name })
 	list(s, mux, "sessions", b.Sessions, func(i core.SessionInfo) string { return i.ClientID })
 	list(s, mux, "queues", b.Queues, func(q core.NamedQueueInfo) string { return q.Name })
 	list(s, mux, "subscriptions", b.Subscriptions, func(i core.SubscriptionInfo) string { return i.ClientID })

@@ -64,6 +64,9 @@ var (
 	bindings         = describe("bindings", "Subscriptions and bindings.")
 	retained         = describe("retained_messages", "Retained messages.")
 	queues           = describe("queues", "Queues. kind: of a session, named, or of a shared subscription.", "kind")
+	queueConsumers   = describe("queue_consumers", "Who takes from queues of a kind.", "kind")
+	channels         = describe("channels", "Open channels.", "protocol")
+	exchanges        = describe("exchanges", "Exchanges, those that are always there included.", "type")
 	queueReady       = describe("queue_messages_ready", "Messages that wait, in all queues of a kind.", "kind")
 	queueUnsettled   = describe("queue_messages_unsettled", "Messages sent and not acknowledged.", "kind")
 	queueBytes       = describe("queue_bytes", "Bytes of payload in all queues of a kind.", "kind")
@@ -157,9 +160,14 @@ func (s scrape) bus(b *core.Bus) {
 	for kind, d := range b.Depths() {
 		name := core.QueueKind(kind).String()
 		s.gauge(queues, d.Queues, name)
+		s.gauge(queueConsumers, d.Consumers, name)
 		s.gauge(queueReady, d.Ready, name)
 		s.gauge(queueUnsettled, d.Unsettled, name)
 		s.gauge(queueBytes, d.Bytes, name)
+	}
+	s.gauge(channels, b.ChannelCounts()[core.ProtocolAMQP], core.ProtocolAMQP.String()) // others have none
+	for typ, n := range b.ExchangeCounts() {
+		s.gauge(exchanges, n, core.ExchangeType(typ).String())
 	}
 	for name, raised := range b.Alarms() {
 		v := int64(0)

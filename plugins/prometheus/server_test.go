@@ -129,6 +129,8 @@ func TestMetrics(t *testing.T) {
 		`naru_messages_received_total{protocol="mqtt",qos="1"} 0`, `naru_messages_sent_total{protocol="mqtt",qos="2"} 1`,
 		`naru_messages_sent_bytes_total{protocol="mqtt",qos="2"} 40`,
 		`naru_queues{kind="named"} 1`, `naru_queue_messages_ready{kind="named"} 3`, `naru_queue_bytes{kind="named"} 15`,
+		`naru_queue_consumers{kind="named"} 0`, `naru_channels{protocol="amqp"} 0`, `naru_exchanges{type="headers"} 2`,
+		`naru_messages_received_total{protocol="amqp",qos="1"} 0`,
 		`naru_queue_messages_ready{kind="session"} 0`, `naru_bindings 2`,
 		`naru_clients{protocol="mqtt"} 1`, `naru_clients{protocol="amqp"} 1`, `naru_logins_total{protocol="mqtt"} 2`,
 		`naru_disconnects_total{how="broken",protocol="mqtt"} 1`, `naru_logins_refused_total{protocol="mqtt"} 1`,

@@ -22,6 +22,8 @@ type Adapter struct {
 
 	changed atomic.Pointer[Config] // by Configure, nil before
 	addrs   []net.Addr             // set by Start
+
+	nameless atomic.Uint64 // connections whose ends do not tell them apart
 }
 
 // New makes an adapter. The version is told to clients.

@@ -13,17 +13,19 @@ type channel struct {
 	c       *conn
 	n       uint16
 	pub     core.Publisher
-	closing bool // we have closed it, and wait for close-ok
+	closing bool // we have closed it, and wait for close-ok; changed under the out lock
 
 	queue    string // declared last
-	prefetch uint16 // of consumers that begin
+	prefetch uint16 // of consumers that begin; changed under the out lock
 	content  content
 	confirms confirms
 	tx       *transaction // nil unless transactional
-	getters  map[*core.Queue]*core.Consumer
-	stopped  []*core.Consumer // cancelled, and with something that is not acknowledged
-	replies  *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
-	asking   asking
+	// transactional says what tx does, under the out lock.
+	transactional bool
+	getters       map[*core.Queue]*core.Consumer
+	stopped       []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies       *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
+	asking        asking
 
 	out channelOut
 }
@@ -52,10 +54,13 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
 	ch.out.first = 1
+	o := c.tc.Out()
+	o.Lock()
 	if c.channels == nil {
 		c.channels = make(map[uint16]*channel)
 	}
 	c.channels[n] = ch
+	o.Unlock()
 	c.reply(t, frame.AppendChannelOpenOK(*t.Replies(), n))
 	return nil
 }
@@ -128,7 +133,10 @@ func (ch *channel) close(t *core.Turn, args []byte) error {
 // client has agreed.
 func (c *conn) closeChannel(t *core.Turn, ch *channel, f *failure) {
 	ch.end(t)
+	o := c.tc.Out()
+	o.Lock()
 	ch.closing = true
+	o.Unlock()
 	ch.content = content{}
 	c.a.log.Warn("channel closed", "user", c.who.User, "peer", c.tc.Peer(), "channel", ch.n, "method", c.method, "cause", f)
 	c.reply(t, frame.AppendChannelClose(ch.ready(t), ch.n, f.code, f.Error(), c.method))
@@ -151,7 +159,10 @@ func (c *conn) afterClose(t *core.Turn, ch *channel, m frame.Method) {
 }
 
 func (c *conn) forget(ch *channel) {
+	o := c.tc.Out()
+	o.Lock()
 	delete(c.channels, ch.n)
+	o.Unlock()
 	c.a.bus.CloseChannels(c.who, 1)
 	if c.last == ch {
 		c.last = nil

@@ -9,7 +9,7 @@ import (
 // 1, and confirmed in this order: the replies of a Feed leave when all it
 // published is where it must be.
 type confirms struct {
-	on      bool
+	on      bool   // changed under the out lock
 	last    uint64 // number of the last publish
 	from    uint64 // the first that is to be confirmed; 0: none is
 	waiting bool   // on the list of the connection
@@ -27,7 +27,10 @@ func (ch *channel) confirmSelect(t *core.Turn, m frame.Method, args []byte) erro
 	if ch.tx != nil {
 		return soft(frame.PreconditionFailed, "cannot switch from tx to confirm mode")
 	}
+	o := ch.c.tc.Out()
+	o.Lock()
 	ch.confirms.on = true
+	o.Unlock()
 	if !p.NoWait {
 		ch.reply(t, frame.AppendConfirmSelectOK(ch.ready(t), ch.n))
 	}

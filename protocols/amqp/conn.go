@@ -36,15 +36,18 @@ type conn struct {
 	login     *login
 	who       *core.Principal // nil before connection.open
 	vh        *core.VHost
+	name      string // by which operators know it; set with who
+	opened    int64  // unix milliseconds
+	detach    func() // from the list of clients
 	client    capabilities
 	frameMax  uint32
 	heartbeat time.Duration
-	most      int // channels at a time
-	channels  map[uint16]*channel
+	most      int                 // channels at a time
+	channels  map[uint16]*channel // changed under the out lock
 	late      map[uint16]struct{} // channels that both have closed, and a close-ok is to come for
 	last      *channel            // that a frame came for
 	confirms  []*channel          // have publishes to confirm in this Feed
-	blocked   bool                // the client has been told
+	blocked   bool                // the client has been told; changed under the out lock
 	method    frame.Method
 	scratch   []lent
 
@@ -63,7 +66,7 @@ type capabilities struct {
 func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 	c.spoke = true
 	if c.blocked && !c.alarmed() {
-		c.blocked = false
+		c.setBlocked(false)
 		c.tc.Out().AppendReply(t, frame.AppendConnectionUnblocked(nil))
 	}
 	for !t.Full() {
@@ -217,6 +220,13 @@ func (c *conn) reply(t *core.Turn, b []byte) {
 
 func (c *conn) alarmed() bool { return c.a.bus.Alarmed() }
 
+func (c *conn) setBlocked(on bool) {
+	o := c.tc.Out()
+	o.Lock()
+	c.blocked = on
+	o.Unlock()
+}
+
 // Beat sends a heartbeat. See transport.Beater.
 func (c *conn) Beat(t *core.Turn) {
 	c.tc.Out().AppendReply(t, heartbeat)
@@ -241,6 +251,7 @@ func (c *conn) Quiet() {
 
 // Closed ends the connection's channels. See transport.Handler.
 func (c *conn) Closed(t *core.Turn, cause error) {
+	c.lastWords(t, cause)
 	if c.who == nil {
 		c.closedEarly(t, cause)
 		return
@@ -251,6 +262,7 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 	c.vh.DeleteOwned(t, c.who)
 	c.a.bus.CloseChannels(c.who, len(c.channels))
 	c.a.bus.Leave(c.who)
+	c.detach()
 	t.Event(core.Disconnected{Identity: &c.who.Identity, Cause: cause, Duration: c.tc.Age()})
 }
 

@@ -183,7 +183,7 @@ func (ch *channel) publishFailure(err error) error {
 func (ch *channel) waitToPublish(t *core.Turn, wait core.Wait) core.Wait {
 	c := ch.c
 	if c.alarmed() && !c.blocked && c.client.connectionBlocked {
-		c.blocked = true
+		c.setBlocked(true)
 		c.tc.Out().AppendReply(t, frame.AppendConnectionBlocked(nil, c.blockedReason()))
 	}
 	return wait

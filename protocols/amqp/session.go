@@ -264,6 +264,8 @@ func (c *conn) open(t *core.Turn, args []byte) (core.Wait, error) {
 	}
 	c.who, c.vh, c.phase = who, vh, running
 	c.login = nil
+	c.name, c.opened = c.named(), t.Now
+	c.detach = vh.Attach(c)
 	c.tc.LoggedIn(2 * c.heartbeat)
 	c.tc.Beat(c.heartbeat / 2)
 	c.reply(t, frame.AppendConnectionOpenOK(*t.Replies()))

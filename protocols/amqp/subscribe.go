@@ -74,7 +74,10 @@ func (ch *channel) qos(t *core.Turn, args []byte) error {
 		ch.c.out.resumeLocked(t)
 		o.Unlock()
 	} else {
+		o := ch.c.tc.Out()
+		o.Lock()
 		ch.prefetch = p.PrefetchCount
+		o.Unlock()
 	}
 	ch.reply(t, frame.AppendBasicQosOK(ch.ready(t), ch.n))
 	return nil

@@ -80,6 +80,10 @@ func (ch *channel) txMethod(t *core.Turn, m frame.Method, args []byte) (core.Wai
 		}
 		if ch.tx == nil {
 			ch.tx = &transaction{}
+			o := ch.c.tc.Out()
+			o.Lock()
+			ch.transactional = true
+			o.Unlock()
 		}
 		ch.reply(t, frame.AppendTxSelectOK(ch.ready(t), ch.n))
 		return nil, nil

@@ -81,9 +81,9 @@ func dial(ctx context.Context, t Target, s Security) (net.Conn, error) {
 	switch t.Scheme {
 	case "unix":
 		return d.DialContext(ctx, "unix", t.Path)
-	case "mqtt":
+	case "mqtt", "amqp":
 		return d.DialContext(ctx, "tcp", t.Address())
-	case "mqtts":
+	case "mqtts", "amqps":
 		return (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", t.Address())
 	}
 	return dialWebSocket(ctx, t, secure)

@@ -6,11 +6,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Target is a broker, and what its URL says about the use that is made of it.
 type Target struct {
-	Scheme string // mqtt, mqtts, ws, wss or unix
+	Scheme string // mqtt, mqtts, ws, wss, unix, amqp or amqps
 	Host   string
 	Port   string
 	Path   string // of the WebSocket, or of the Unix socket
@@ -24,6 +25,12 @@ type Target struct {
 	QoS      byte
 	HasQoS   bool
 	Retain   bool
+
+	// of amqp and amqps
+	VHost     string
+	Heartbeat time.Duration
+	Patience  time.Duration // for the connection
+	Security  Security
 }
 
 // DefaultTarget is where a broker listens that nobody has configured.
@@ -31,7 +38,7 @@ func DefaultTarget() Target { return Target{Scheme: "mqtt", Host: "127.0.0.1", P
 
 // schemes are the known schemes and their ports. Those of WebSocket are what a
 // URL means everywhere else, browsers included.
-var schemes = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443", "unix": ""}
+var schemes = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443", "unix": "", "amqp": "5672", "amqps": "5671"}
 
 // aliases are other names that people know.
 var aliases = map[string]string{"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "mqtt+ssl": "mqtts"}
@@ -41,9 +48,11 @@ var aliases = map[string]string{"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "
 //	mqtt[s]://[user[:password]@]host[:port][/topic][?parameters]
 //	ws[s]://[user[:password]@]host[:port][/path][?parameters]
 //	unix:///path[?parameters]
+//	amqp[s]://[user[:password]@]host[:port][/vhost][?parameters]
 //
-// The parameters are topic (any number), qos, retain and id. It is not parsed by
-// net/url, for which the # of a filter begins a fragment.
+// The parameters are topic (any number), qos, retain and id, and of AMQP those of
+// RabbitMQ that make sense here. It is not parsed by net/url, for which the # of a
+// filter begins a fragment.
 func ParseTarget(text string) (Target, error) {
 	t, err := parseTarget(text)
 	if err != nil {
@@ -55,7 +64,7 @@ func ParseTarget(text string) (Target, error) {
 func parseTarget(text string) (Target, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
-		return Target{}, fmt.Errorf("not a URL: it should begin with mqtt://, mqtts://, ws:// or wss://")
+		return Target{}, fmt.Errorf("not a URL: it should begin with mqtt://, mqtts://, ws://, wss://, amqp:// or amqps://")
 	}
 	t := Target{Scheme: strings.ToLower(scheme)}
 	if name, ok := aliases[t.Scheme]; ok {
@@ -63,7 +72,10 @@ func parseTarget(text string) (Target, error) {
 	}
 	port, ok := schemes[t.Scheme]
 	if !ok {
-		return Target{}, fmt.Errorf("scheme %q is not known: mqtt, mqtts, ws, wss or unix", scheme)
+		return Target{}, fmt.Errorf("scheme %q is not known: mqtt, mqtts, ws, wss, unix, amqp or amqps", scheme)
+	}
+	if t.AMQP() {
+		t.VHost = "/"
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, slash := strings.Cut(rest, "/")
@@ -136,9 +148,13 @@ func (t *Target) setPath(path string) error {
 	if err != nil {
 		return err
 	}
-	if t.Scheme == "unix" {
+	switch {
+	case t.Scheme == "unix":
 		t.Path = "/" + path
-	} else if path != "" {
+	case path == "":
+	case t.AMQP():
+		t.VHost = path
+	default:
 		t.Topics = append(t.Topics, path)
 	}
 	return nil
@@ -172,11 +188,46 @@ func (t *Target) setParameters(query string) error {
 			}
 			t.Retain = t.Retain || !has
 		default:
-			return fmt.Errorf("parameter %q is not known: topic, qos, retain, id", key)
+			if !t.AMQP() {
+				return fmt.Errorf("parameter %q is not known: topic, qos, retain, id", key)
+			}
+			if err := t.setAMQPParameter(key, value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
+
+// setAMQPParameter takes parameters as RabbitMQ's clients do.
+func (t *Target) setAMQPParameter(key, value string) error {
+	number := func(unit time.Duration, to *time.Duration) error {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 || n > 1<<31 {
+			return fmt.Errorf("%s %q is not a number", key, value)
+		}
+		*to = time.Duration(n) * unit
+		return nil
+	}
+	switch key {
+	case "heartbeat":
+		return number(time.Second, &t.Heartbeat)
+	case "connection_timeout":
+		return number(time.Millisecond, &t.Patience)
+	case "cacertfile":
+		t.Security.CAFile = value
+	case "certfile":
+		t.Security.CertFile = value
+	case "keyfile":
+		t.Security.KeyFile = value
+	default:
+		return fmt.Errorf("parameter %q is not known: topic, qos, id, heartbeat, connection_timeout, cacertfile, certfile, keyfile", key)
+	}
+	return nil
+}
+
+// AMQP says whether AMQP 0-9-1 is spoken, and not MQTT.
+func (t Target) AMQP() bool { return t.Scheme == "amqp" || t.Scheme == "amqps" }
 
 // Address is what to dial.
 func (t Target) Address() string {
@@ -187,13 +238,18 @@ func (t Target) Address() string {
 }
 
 // Encrypted says whether TLS is spoken.
-func (t Target) Encrypted() bool { return t.Scheme == "mqtts" || t.Scheme == "wss" }
+func (t Target) Encrypted() bool {
+	return t.Scheme == "mqtts" || t.Scheme == "wss" || t.Scheme == "amqps"
+}
 
 // String is the URL without what is secret.
 func (t Target) String() string {
 	s := t.Scheme + "://" + t.Address()
 	if t.Scheme == "ws" || t.Scheme == "wss" {
 		s += t.Path
+	}
+	if t.AMQP() && t.VHost != "/" {
+		s += "/" + url.PathEscape(t.VHost)
 	}
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -29,6 +30,16 @@ func TestParseTarget(t *testing.T) {
 		{"wss://h/p/%20q?topic=a/%2B&topic=c+d", Target{Scheme: "wss", Host: "h", Port: "443", Path: "/p/%20q", Topics: []string{"a/+", "c+d"}}, "h:443"},
 		{"unix:///run/s?topic=t", Target{Scheme: "unix", Path: "/run/s", Topics: []string{"t"}}, "/run/s"},
 		{"mqtt://h/t?qos=2&retain&id=me", Target{Scheme: "mqtt", Host: "h", Port: "1883", Topics: []string{"t"}, QoS: 2, HasQoS: true, Retain: true, ClientID: "me"}, "h:1883"},
+		{"amqp://h", Target{Scheme: "amqp", Host: "h", Port: "5672", VHost: "/"}, "h:5672"},
+		{"amqp://h/", Target{Scheme: "amqp", Host: "h", Port: "5672", VHost: "/"}, "h:5672"},
+		{"amqp://h/%2f", Target{Scheme: "amqp", Host: "h", Port: "5672", VHost: "/"}, "h:5672"},
+		{"amqps://u:xyz@h/my%20host?topic=a.%23", Target{
+			Scheme: "amqps", Host: "h", Port: "5671", VHost: "my host", User: "u", Password: "xyz", HasPassword: true, Topics: []string{"a.#"},
+		}, "h:5671"},
+		{"amqp://h:1?heartbeat=10&connection_timeout=20&certfile=c&keyfile=k&cacertfile=a", Target{
+			Scheme: "amqp", Host: "h", Port: "1", VHost: "/", Heartbeat: 10 * time.Second, Patience: 20 * time.Millisecond,
+			Security: Security{CAFile: "a", CertFile: "c", KeyFile: "k"},
+		}, "h:1"},
 		{"mqtt://h?qos=0&&retain=false", Target{Scheme: "mqtt", Host: "h", Port: "1883", HasQoS: true}, "h:1883"},
 	} {
 		have, err := ParseTarget(test.url)
@@ -65,6 +76,9 @@ func TestParseTargetErrors(t *testing.T) {
 		"mqtt://h?retain=perhaps": "retain",
 		"unix://":                 "path",
 		"unix://h/p":              "host",
+		"mqtt://h?heartbeat=1":    "parameter",
+		"amqp://h?heartbeat=soon": "number",
+		"amqp://h?frame_max=1":    "parameter",
 	} {
 		_, err := ParseTarget(url)
 		if err == nil || !strings.Contains(err.Error(), says) {

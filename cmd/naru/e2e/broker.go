@@ -18,6 +18,7 @@ import (
 type Broker struct {
 	MQTT string // address of the MQTT listener
 	WS   string // address of the WebSocket listener, "" if it has none
+	AMQP string // address of the AMQP listener, "" if it has none
 	// Metrics is where health and metrics are, "" if nowhere.
 	Metrics string
 
@@ -48,7 +49,7 @@ func (b *Broker) start() error {
 	b.exited = make(chan struct{})
 	go b.waitProcess(b.proc, b.exited)
 	deadline := time.Now().Add(startTime)
-	for _, addr := range []string{b.MQTT, b.WS} {
+	for _, addr := range []string{b.MQTT, b.WS, b.AMQP} {
 		for addr != "" {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {

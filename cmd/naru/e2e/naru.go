@@ -73,7 +73,7 @@ data_dir: %s/data
 bus: {min_free_disk: 0}
 log: {level: debug}
 metrics: {address: "127.0.0.1:0"}
-amqp: {enabled: false}
+amqp: {listeners: []}
 ws:
   listeners: [{address: "127.0.0.1:%d"}]
 mqtt:

@@ -145,8 +145,8 @@ func TestOperatorLists(t *testing.T) {
 		}
 	}
 	table := b.operate(t, binary, "list", "connections")
-	if !regexp.MustCompile(`(?m)^CLIENT ID +USER +VHOST +PROTOCOL +PEER +SINCE +IN FLIGHT\n` +
-		regexp.QuoteMeta(`odd\x1b[31m\tname\u009b\u202e\x7f`) + ` +- +/ +mqtt +127\.0\.0\.1:\d+ +[-\d]+ [:\d]+ +1$`).MatchString(table) {
+	if !regexp.MustCompile(`(?m)^NAME +USER +VHOST +PROTOCOL +PEER +STATE +CHANNELS +SINCE +IN FLIGHT\n` +
+		regexp.QuoteMeta(`odd\x1b[31m\tname\u009b\u202e\x7f`) + ` +- +/ +mqtt +127\.0\.0\.1:\d+ +running +0 +[-\d]+ [:\d]+ +1$`).MatchString(table) {
 		t.Errorf("the table of connections:\n%s", table)
 	}
 	if out := b.operate(t, binary, "plugins"); !regexp.MustCompile(`(?m)^mqtt +` + regexp.QuoteMeta(b.MQTT) + `$`).MatchString(out) {
@@ -432,7 +432,7 @@ func TestOperatorUsage(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"status", "list", "list sessions", "list retained", "purge", "delete", "delete session", "delete queue", "delete retained",
+		"status", "list", "list sessions", "list retained", "list exchanges", "list channels", "list consumers", "purge", "delete", "delete session", "delete queue", "delete retained",
 		"kick", "backup", "restore", "plugins",
 	} {
 		s := runNaru(t, binary, dir, append(strings.Fields(name), "--help")...)

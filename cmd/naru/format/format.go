@@ -3,7 +3,8 @@
 // \t for what is hard to type.
 //
 // What MQTT 3.1.1 does not have (%A, %C, %D, %E, %F, %P, %R, %S: the properties of
-// MQTT 5) is empty, as it is there. Different are: a number in front of %x counts
+// MQTT 5) is empty, as it is there. Of AMQP %C, %D, %P and %R are the properties that
+// correspond, and %d and %e are ours: redelivered, exchange. Different are: a number in front of %x counts
 // hexadecimal digits (Mosquitto cuts the payload), JSON is valid whatever bytes the
 // payload has, and what a message brings along can be made safe for a terminal.
 package format
@@ -25,6 +26,32 @@ type Message struct {
 	Retain  bool
 	ID      uint16
 	Time    time.Time // of its arrival
+	AMQP    *AMQP     // nil if it came by MQTT
+}
+
+// AMQP is what a message has that came by AMQP. The topic is its routing key.
+type AMQP struct {
+	Exchange    string
+	Redelivered bool
+	Properties  []Field // those that it has
+	Headers     []Field
+}
+
+// A Field is a value with a name. The value is nil, a bool, string, int64 or
+// float64, []Field or []any of these.
+type Field struct {
+	Name  string
+	Value any
+}
+
+// property returns a property that is text, "" if there is none.
+func (x *AMQP) property(name string) string {
+	for _, p := range x.Properties {
+		if text, ok := p.Value.(string); ok && p.Name == name {
+			return text
+		}
+	}
+	return ""
 }
 
 // A Format is a format string, understood.
@@ -97,10 +124,10 @@ func Parse(s string) (*Format, error) {
 var escapes = map[byte]byte{'\\': '\\', '0': 0, 'a': '\a', 'e': 0x1b, 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v'}
 
 const (
-	parameters = "%ACDEFIJPRSUXjlmpqrtx"
-	padded     = "ACEFIlmpRStxX" // those that take flags and a width
-	numbers    = "AEFlmSpxX"     // those whose padding can be zeros
-	cuttable   = "CIRt"          // those that take a maximum width
+	parameters = "%ACDEFIJPRSUXdejlmpqrtx"
+	padded     = "ACEFIelmpRStxX" // those that take flags and a width
+	numbers    = "AEFlmSpxX"      // those whose padding can be zeros
+	cuttable   = "CIRet"          // those that take a maximum width
 	clock      = "@aAbBcCdDeFgGhHIjklmMnNpPrRsStTuUVwWxXyYzZ"
 )
 
@@ -204,10 +231,49 @@ func (f *Format) parameter(b []byte, p *part, m *Message) ([]byte, error) {
 		}
 	case 'U':
 		text = fmt.Sprintf("%d.%09d", m.Time.Unix(), m.Time.Nanosecond())
-	default: // a property of MQTT 5, which no message has
-		return appendPadded(b, "", p.width, p.left, false), nil
+	case 'd':
+		text = string(bit(m.AMQP != nil && m.AMQP.Redelivered))
+	default:
+		text = f.property(p, m)
 	}
 	return appendPadded(b, text, p.width, p.left, p.zero), nil
+}
+
+// property returns what MQTT 3.1.1 has no word for. The properties of MQTT 5 that AMQP
+// has none for are empty.
+func (f *Format) property(p *part, m *Message) string {
+	if m.AMQP == nil {
+		return ""
+	}
+	var text string
+	switch p.verb {
+	case 'e':
+		text = m.AMQP.Exchange
+	case 'C':
+		text = m.AMQP.property("content_type")
+	case 'D':
+		text = m.AMQP.property("correlation_id")
+	case 'R':
+		text = m.AMQP.property("reply_to")
+	case 'P':
+		for i, h := range m.AMQP.Headers {
+			if i > 0 {
+				text += " "
+			}
+			value, ok := h.Value.(string)
+			if !ok {
+				value = string(appendValue(nil, h.Value))
+			}
+			text += h.Name + ":" + value
+		}
+	}
+	if p.cut >= 0 && p.cut < len(text) {
+		text = text[:p.cut]
+	}
+	if f.Safe {
+		text = string(AppendSafe(nil, []byte(text), false))
+	}
+	return text
 }
 
 func appendPadded(b []byte, text string, width int, left, zero bool) []byte {

@@ -17,15 +17,27 @@ func appendJSON(b []byte, m *Message, raw bool) ([]byte, error) {
 	b = m.Time.AppendFormat(b, "2006-01-02T15:04:05.000000Z-0700")
 	b = append(b, `","topic":`...)
 	b = appendString(b, m.Topic)
+	if m.AMQP != nil {
+		b = append(b, `,"exchange":`...)
+		b = appendString(b, m.AMQP.Exchange)
+		b = append(b, `,"redelivered":`...)
+		b = append(b, bit(m.AMQP.Redelivered))
+	}
 	b = append(b, `,"qos":`...)
 	b = strconv.AppendInt(b, int64(m.QoS), 10)
 	b = append(b, `,"retain":`...)
 	b = append(b, bit(m.Retain))
 	b = append(b, `,"payloadlen":`...)
 	b = strconv.AppendInt(b, int64(len(m.Payload)), 10)
-	if m.QoS > 0 {
+	if m.QoS > 0 && m.AMQP == nil {
 		b = append(b, `,"mid":`...)
 		b = strconv.AppendInt(b, int64(m.ID), 10)
+	}
+	if m.AMQP != nil && len(m.AMQP.Properties) > 0 {
+		b = appendValue(append(b, `,"properties":`...), m.AMQP.Properties)
+	}
+	if m.AMQP != nil && len(m.AMQP.Headers) > 0 {
+		b = appendValue(append(b, `,"headers":`...), m.AMQP.Headers)
 	}
 	switch {
 	case raw:
@@ -44,6 +56,40 @@ func appendJSON(b []byte, m *Message, raw bool) ([]byte, error) {
 		b = append(b, '"')
 	}
 	return append(b, '}'), nil
+}
+
+// appendValue appends the value of a Field.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return appendString(b, v)
+	case bool:
+		return strconv.AppendBool(b, v)
+	case int64:
+		return strconv.AppendInt(b, v, 10)
+	case float64:
+		text, _ := json.Marshal(v) // it is finite
+		return append(b, text...)
+	case []Field:
+		b = append(b, '{')
+		for i, f := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValue(append(appendString(b, f.Name), ':'), f.Value)
+		}
+		return append(b, '}')
+	case []any:
+		b = append(b, '[')
+		for i, e := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValue(b, e)
+		}
+		return append(b, ']')
+	}
+	return append(b, "null"...)
 }
 
 // appendString appends a JSON string, in which < and > stay as they are.

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -32,15 +33,33 @@ func (p *Pretty) Append(b []byte, m *Message) []byte {
 		return p.appendJSON(b, object, "")
 	}
 	topic := []byte(m.Topic)
+	if m.AMQP != nil && m.AMQP.Exchange != "" {
+		topic = append([]byte(m.AMQP.Exchange+" "), topic...)
+	}
 	if p.Safe {
 		topic = AppendSafe(nil, topic, false)
 	}
 	b = p.paint(b, bold+cyan, topic)
 	about := m.Time.AppendFormat([]byte("  "), "15:04:05.000")
-	about = append(about, " QoS "...)
-	about = append(about, '0'+m.QoS)
+	switch {
+	case m.AMQP == nil:
+		about = append(append(about, " QoS "...), '0'+m.QoS)
+	case m.QoS > 0:
+		about = append(about, " persistent"...)
+	}
 	if m.Retain {
 		about = append(about, " retained"...)
+	}
+	if x := m.AMQP; x != nil {
+		if x.Redelivered {
+			about = append(about, " redelivered"...)
+		}
+		for _, f := range slices.Concat(x.Properties, x.Headers) {
+			about = appendValue(append(append(append(about, ' '), f.Name...), '='), f.Value)
+		}
+		if p.Safe {
+			about = AppendSafe(nil, about, false)
+		}
 	}
 	b = p.paint(b, dim, about)
 	b = append(b, "\n  "...)

@@ -100,21 +100,6 @@ func benchAttack(b *testing.B, name, filter string, n int) {
 		trie.Put(filter)
 		benchMatch(b, trie, address, 0)
 	})
-	b.Run(name+"/filter", func(b *testing.B) {
-		topic := []byte(address)
-		b.ReportAllocs()
-		for b.Loop() {
-			MatchFilter(filter, topic, AMQP)
-		}
-	})
-}
-
-func BenchmarkMatchFilter(b *testing.B) {
-	topic := []byte("site/54321/kitchen/temp/max")
-	b.ReportAllocs()
-	for b.Loop() {
-		MatchFilter("site/+/kitchen/temp/#", topic, MQTT)
-	}
 }
 
 func BenchmarkPutDelete(b *testing.B) {

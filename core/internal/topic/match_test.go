@@ -1,19 +1,15 @@
 package topic
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
 )
 
-// matches asks all three matchers, which must agree.
+// matches asks the trie and the model, which must agree.
 func matches(t *testing.T, filter, address string, y Syntax) bool {
 	t.Helper()
 	want := naiveMatch(filter, address, y)
-	if got := MatchFilter(filter, []byte(address), y); got != want {
-		t.Errorf("MatchFilter(%q, %q) = %v, the model says %v", filter, address, got, want)
-	}
 	trie := New[int](y)
 	trie.Put(filter)
 	calls := 0
@@ -151,8 +147,8 @@ func TestMatchDeep(t *testing.T) {
 	trie, calls := New[string](MQTT), 0
 	trie.Put(filter)
 	trie.Match(address, func(*string) { calls++ })
-	if calls != 1 || !MatchFilter(filter, address, MQTT) {
-		t.Errorf("%d calls, MatchFilter %v", calls, MatchFilter(filter, address, MQTT))
+	if calls != 1 {
+		t.Errorf("%d calls", calls)
 	}
 	trie.Walk(func(f string, _ *string) bool {
 		if f != filter {
@@ -200,10 +196,6 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	if n := len(tests[4].address); n != 255 {
 		t.Errorf("the long key has %d bytes, want the 255 that AMQP can carry", n)
 	}
-	address := []byte("site.42.kitchen.temp.in.a.long.key.that.needs.the.heap.if.any.does")
-	if allocs := testing.AllocsPerRun(10, func() { MatchFilter("#.in.*.long.#", address, AMQP) }); allocs != 0 {
-		t.Errorf("MatchFilter allocates %v times", allocs)
-	}
 }
 
 func FuzzMatch(f *testing.F) {
@@ -226,21 +218,6 @@ func FuzzMatch(f *testing.F) {
 			model[filter] = true
 		}
 		compare(t, trie, model, string(address))
-
-		var hit []string
-		for filter := range model {
-			if naiveMatch(filter, string(address), y) {
-				hit = append(hit, filter)
-			}
-			if MatchFilter(filter, address, y) != naiveMatch(filter, string(address), y) {
-				t.Errorf("MatchFilter(%q, %q) differs from the model", filter, address)
-			}
-		}
-		for _, a := range hit {
-			if !Overlap(a, hit[0], y) || !Overlap(hit[0], a, y) {
-				t.Errorf("%q and %q do not overlap, but both match %q", a, hit[0], address)
-			}
-		}
 
 		for i, filter := range filters {
 			if i%2 == 0 {
@@ -283,16 +260,5 @@ func checkEmpty(t *testing.T, trie *Trie[string]) {
 	t.Helper()
 	if trie.Len() != 0 || trie.exact != nil || trie.wild != 0 || trie.inner != 0 || trie.root.size() != 0 {
 		t.Fatalf("not empty: %d filters, %d wild, %d inner, root %d", trie.Len(), trie.wild, trie.inner, trie.root.size())
-	}
-}
-
-func TestLevels(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "a": 1, "/": 2, "a/b": 2, "/a//": 4} {
-		if got := Levels([]byte(s), MQTT); got != want {
-			t.Errorf("Levels(%q) = %d, want %d", s, got, want)
-		}
-		if got := Levels(bytes.ReplaceAll([]byte(s), []byte("/"), []byte(".")), AMQP); got != want {
-			t.Errorf("AMQP: Levels(%q) = %d, want %d", s, got, want)
-		}
 	}
 }

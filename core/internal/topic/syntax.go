@@ -3,8 +3,7 @@
 // An address is a string cut into levels by a separator; a filter is an
 // address in which a level may be a wildcard. MQTT and AMQP write this
 // differently and mean nearly the same, so there is one set of rules, with a
-// Syntax as its data, one index of many filters, the Trie, and two questions
-// about single filters, MatchFilter and Overlap.
+// Syntax as its data, and one index of many filters, the Trie.
 //
 // The rules:
 //
@@ -116,18 +115,4 @@ func (s Syntax) Wild(filter string) bool {
 		at = end + 1
 	}
 	return false
-}
-
-// Levels counts the levels of an address or filter.
-func Levels(b []byte, s Syntax) int {
-	if len(b) == 0 {
-		return 0
-	}
-	n := 1
-	for _, c := range b {
-		if c == s.Separator {
-			n++
-		}
-	}
-	return n
 }

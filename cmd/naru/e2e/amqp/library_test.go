@@ -1,0 +1,96 @@
+package amqp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+const (
+	python     = "/usr/bin/python3" // Debian's, which has Debian's pika
+	pikaPy     = "../clients/amqp_pika.py"
+	amqplibJS  = "../clients/amqp_amqplib.js"
+	amqplibMod = "../clients/node_modules/amqplib"
+)
+
+// needPeers skips a test whose peers are not installed, or fails it where that
+// is not allowed.
+func needPeers(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if os.Getenv(requirePeers) == "1" {
+		t.Fatalf("%v (.ci/peers installs it)", err)
+	}
+	t.Skipf("%v (.ci/peers installs it); with %s=1 this is a failure", err, requirePeers)
+}
+
+// everyBroker runs a test against RabbitMQ and against Naru, which must behave
+// alike.
+func everyBroker(t *testing.T, test func(t *testing.T, b *Broker)) {
+	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
+		test(t, &needRabbit(t).Broker)
+	})
+	t.Run("naru", func(t *testing.T) {
+		t.Parallel()
+		test(t, needNaru(t))
+	})
+}
+
+// TestPika: what applications do by pika.
+func TestPika(t *testing.T) {
+	t.Parallel()
+	if out, err := exec.Command(python, "-c", "import pika").CombinedOutput(); err != nil {
+		needPeers(t, fmt.Errorf("pika: %w\n%s", err, out))
+	}
+	everyBroker(t, func(t *testing.T, b *Broker) { scenarios(t, b, python, pikaPy) })
+}
+
+// TestAmqplib: what applications do by amqplib for Node.
+func TestAmqplib(t *testing.T) {
+	t.Parallel()
+	_, err := os.Stat(amqplibMod)
+	needPeers(t, err)
+	everyBroker(t, func(t *testing.T, b *Broker) { scenarios(t, b, "node", amqplibJS) })
+}
+
+// scenarios runs a program that tells, scenario by scenario, what went wrong.
+func scenarios(t *testing.T, b *Broker, interpreter, file string) {
+	host, port, err := net.SplitHostPort(b.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(interpreter, file, host, port, fmt.Sprintf("lib%d", plays.Add(1)))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); told++ {
+		var scenario struct{ Name, Error string }
+		if err := json.Unmarshal(lines.Bytes(), &scenario); err != nil {
+			t.Errorf("%q: %v", lines.Text(), err)
+			continue
+		}
+		t.Run(scenario.Name, func(t *testing.T) {
+			if scenario.Error != "" {
+				t.Error(scenario.Error)
+			}
+		})
+	}
+	if err := cmd.Wait(); err != nil || told < 20 {
+		t.Errorf("%d scenarios were told of, then: %v\n%s", told, err, &stderr)
+	}
+}

@@ -1,0 +1,68 @@
+package amqp
+
+import (
+	"sync"
+	"testing"
+)
+
+func loadScripts(t *testing.T) []*Script {
+	t.Helper()
+	scripts, err := LoadScripts("scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scripts
+}
+
+// atOnce is how many scripts are played at once: most of their time is waiting.
+const atOnce = 32
+
+// play runs every script as a subtest.
+func play(t *testing.T, one func(t *testing.T, s *Script)) {
+	slots := make(chan struct{}, atOnce)
+	var running sync.WaitGroup
+	for _, s := range loadScripts(t) {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			t.Run(s.ID(), func(t *testing.T) { one(t, s) })
+		})
+	}
+	running.Wait()
+}
+
+// TestScriptsRabbit plays the scripts against RabbitMQ. A script marked as
+// differing must fail where it is marked, and pass in RabbitMQ's version.
+func TestScriptsRabbit(t *testing.T) {
+	t.Parallel()
+	r := needRabbit(t).runner()
+	play(t, func(t *testing.T, s *Script) {
+		f := r.Play(s, false)
+		if s.Differs == "" {
+			if f != nil {
+				t.Error(f)
+			}
+			return
+		}
+		switch {
+		case f == nil:
+			t.Errorf("%s passes: RabbitMQ does not differ here any more", s.ID())
+		case !f.Step.Ours:
+			t.Errorf("it differs in another line than the one marked: %v", f)
+		}
+		if f := r.Play(s, true); f != nil {
+			t.Errorf("RabbitMQ differs in another way than described: %v", f)
+		}
+	})
+}
+
+// TestScriptsNaru plays the scripts against Naru.
+func TestScriptsNaru(t *testing.T) {
+	t.Parallel()
+	r := needNaru(t).runner()
+	play(t, func(t *testing.T, s *Script) {
+		if f := r.Play(s, false); f != nil {
+			t.Error(f)
+		}
+	})
+}

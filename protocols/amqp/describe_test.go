@@ -1,0 +1,148 @@
+package amqp_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+
+	rabbit "github.com/rabbitmq/amqp091-go"
+
+	"github.com/narumq/naru/core"
+	"github.com/narumq/naru/core/store/memstore"
+	"github.com/narumq/naru/core/transport"
+	"github.com/narumq/naru/protocols/amqp"
+)
+
+// serve starts an adapter on a bus with a store in memory, and returns its address.
+func serve(t *testing.T, poller string) (*core.Bus, string) {
+	t.Helper()
+	store := memstore.New()
+	bus, err := core.Open(core.Options{
+		Config: core.DefaultConfig(), Shards: []core.Shard{store}, Fail: func(err error) { t.Errorf("the bus failed: %v", err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, cfg := slog.New(slog.DiscardHandler), transport.DefaultConfig()
+	cfg.Poller = poller
+	srv, err := transport.NewServer(bus, cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := amqp.DefaultConfig()
+	own.Listeners[0].Address = "127.0.0.1:0"
+	a := amqp.New(bus, srv, own, "test", log)
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, err := range []error{srv.Close(context.Background()), bus.Close(), store.Close()} {
+			if err != nil {
+				t.Errorf("close: %v", err)
+			}
+		}
+	})
+	return bus, a.Addrs()[0].String()
+}
+
+// TestDescribeWhileBusy: operators look at connections whose clients do everything
+// that changes what they see. The race detector sees whether they may.
+func TestDescribeWhileBusy(t *testing.T) {
+	for _, poller := range []string{"", "goroutine"} {
+		t.Run("poller "+poller, func(t *testing.T) {
+			bus, addr := serve(t, poller)
+			c, err := rabbit.Dial("amqp://" + addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var looking sync.WaitGroup
+			over := make(chan struct{})
+			looking.Add(1)
+			go look(bus, over, &looking)
+			for i := range 50 {
+				if err := busy(c, i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			close(over)
+			looking.Wait()
+			for i := range bus.Connections("") {
+				t.Errorf("still there: %+v", i)
+			}
+			s := bus.Stats().Protocols[core.ProtocolAMQP]
+			if s.Received[1] != 50 || s.Sent[1] != 50 || s.Received[0] != 0 {
+				t.Errorf("50 persistent messages are counted as %v received, %v sent", s.Received, s.Sent)
+			}
+		})
+	}
+}
+
+// look lists all that there is until over is closed.
+func look(bus *core.Bus, over <-chan struct{}, done *sync.WaitGroup) {
+	defer done.Done()
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		for range bus.Connections("") {
+		}
+		for range bus.Channels("") {
+		}
+		for range bus.Consumers("") {
+		}
+		bus.ChannelCounts()
+	}
+}
+
+// busy does once what changes a channel.
+func busy(c *rabbit.Connection, i int) error {
+	ch, err := c.Channel()
+	if err != nil {
+		return err
+	}
+	if i%2 == 0 {
+		err = ch.Confirm(false)
+	} else {
+		err = ch.Tx()
+	}
+	if err != nil {
+		return err
+	}
+	if err := ch.Qos(i+1, 0, i%3 == 0); err != nil {
+		return err
+	}
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return err
+	}
+	come, err := ch.Consume(q.Name, "", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	if err := ch.Publish("", q.Name, false, false, rabbit.Publishing{DeliveryMode: 2, Body: []byte("x")}); err != nil {
+		return err
+	}
+	if i%2 == 1 {
+		if err := ch.TxCommit(); err != nil {
+			return err
+		}
+	}
+	d := <-come
+	if err := d.Ack(false); err != nil {
+		return err
+	}
+	if i%5 == 0 { // the broker closes the channel
+		if _, err := ch.QueueDeclarePassive("none", false, false, false, false, nil); err == nil {
+			return errors.New("a queue is there that is not")
+		}
+		return nil
+	}
+	return ch.Close()
+}
