@@ -42,6 +42,9 @@ func bare(code frame.Code, format string, args ...any) error {
 
 // undecoded says of malformed arguments whose they are.
 func undecoded(m frame.Method, err error) error {
+	if err == nil {
+		return nil // before anything is allocated for the other case
+	}
 	var malformed *frame.Error
 	if errors.As(err, &malformed) && malformed.Code == frame.FrameError && malformed != frame.ErrString {
 		return hard(frame.FrameError, "cannot decode the arguments of %v: %s", m, malformed.Text)
