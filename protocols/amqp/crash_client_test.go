@@ -36,13 +36,19 @@ func (r crashRole) consumes() string {
 // A crashClient is a client with one connection and one channel. Its fields belong
 // to its goroutine while that runs.
 type crashClient struct {
-	w    *crashWorld
-	role crashRole
-	r    *rand.Rand
+	w     *crashWorld
+	role  crashRole
+	r     *rand.Rand
+	trace []string // the last frames, for the report
 
 	pipeMu sync.Mutex
 	pipe   *transport.Pipe // guarded by pipeMu for those who cut it; nil: not connected
 
+	crashChannel
+}
+
+// A crashChannel is what a client forgets when its connection breaks.
+type crashChannel struct {
 	buf     []byte
 	ready   bool        // consume-ok, select-ok or open-ok has come
 	out     []*crashMsg // published with confirms, not confirmed, in order
@@ -55,7 +61,6 @@ type crashClient struct {
 	coming  *crashHeld      // a delivery whose content is to come
 	size    uint64
 	body    []byte
-	trace   []string // the last frames, for the report
 }
 
 type crashHeld struct {
@@ -115,7 +120,11 @@ func (c *crashClient) lost() {
 			c.tx.state = txRolledBack
 		}
 	})
-	*c = crashClient{w: c.w, role: c.role, r: c.r, trace: append(c.trace, "-- lost")}
+	c.traced("-- lost")
+	c.pipeMu.Lock()
+	c.pipe = nil
+	c.pipeMu.Unlock()
+	c.crashChannel = crashChannel{}
 }
 
 func (c *crashClient) send(m frame.Method, args ...any) {
