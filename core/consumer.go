@@ -198,13 +198,13 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 	default:
 		q.removeLocked(t, e)
 	}
-	if c.credit != nil { // other lanes may come first
-		c.credit.resumeLater(t)
-		return Done
-	}
-	q.deliverLocked(t)
-	if q.named != nil && len(q.consumers) == 0 {
+	switch {
+	case q.named != nil && len(q.consumers) == 0:
 		q.expireLocked(t) // its time may have been over while it was out
+	case c.credit != nil: // other lanes may come first
+		c.credit.resumeLater(t)
+	default:
+		q.deliverLocked(t)
 	}
 	return Done
 }
@@ -266,7 +266,9 @@ func (c *Consumer) cancel(t *Turn) {
 	defer q.mu.Unlock()
 	c.cancelLocked(t)
 	if len(q.consumers) > 0 {
-		q.deliverLocked(t)
+		if !q.activeServesLocked(t) {
+			q.deliverLocked(t)
+		}
 		return
 	}
 	if q.named != nil {
@@ -326,6 +328,9 @@ func (c *Consumer) cancelLocked(t *Turn) {
 
 // creditLocked says whether the consumer may have one more.
 func (c *Consumer) creditLocked() bool {
+	if c.credit != nil {
+		return c.opt.Limit == 0 || c.credit.used.Load() < c.opt.Limit
+	}
 	return c.opt.Limit == 0 || c.unsettled < c.opt.Limit
 }
 

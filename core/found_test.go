@@ -404,6 +404,74 @@ func TestMovedBehindALaterSettle(t *testing.T) {
 	}
 }
 
+// A queue that is full refuses a message and sends it to a dead letter exchange
+// that leads back to it: that must end. Another queue that the exchange leads to
+// gets the message, though the full one refuses it.
+func TestRefusedInACircle(t *testing.T) {
+	x := newBox(t)
+	x.exchange("dlx", ExchangeOptions{Type: Fanout})
+	full := x.named("full", QueueOptions{
+		Durable: true, DeadLetter: &DeadLetter{Exchange: "dlx"}, Limits: QueueLimits{MaxLength: 1, Overflow: RejectPublishDLX},
+	})
+	other := x.named("other", QueueOptions{Durable: true})
+	for _, q := range []*Queue{full, other} {
+		x.bindQueue(q, "dlx", "", SyntaxAMQP)
+	}
+	p := x.publisher()
+	for i := range 3 {
+		x.turn(func(tn *Turn) {
+			if err := p.to(tn, "full", number(i), true); errors.Is(err, ErrQuota) != (i > 0) {
+				t.Fatalf("publish %d: %v", i, err)
+			}
+		})
+	}
+	x.rest(nil)
+	if n, m := full.Info().Ready, other.Info().Ready; n != 1 || m != 2 {
+		t.Errorf("%d and %d messages, want 1 and 2", n, m)
+	}
+}
+
+// Of a queue with a length limit the oldest goes, though it has been sent before
+// and came back.
+func TestDropsWhatCameBack(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{Durable: true, Limits: QueueLimits{MaxLength: 2}})
+	k := x.taker(q, 1)
+	p := x.publisher()
+	publish := func(i int) {
+		x.turn(func(tn *Turn) {
+			if err := p.to(tn, "q", number(i), true); err != nil {
+				t.Fatal(err)
+			}
+		})
+		x.rest(nil)
+	}
+	for i := range 3 {
+		publish(i)
+	}
+	ds := k.take()
+	x.turn(func(tn *Turn) { k.c.Stop(tn) })
+	k.settle(Released, ds[0])
+	publish(3)
+	if got, want := x.taker(q, 0).now(), []string{number(2), number(3)}; !slices.Equal(got, want) {
+		t.Errorf("left are %q", got)
+	}
+}
+
+// Bytes that are lent do not count against the limit of bytes.
+func TestLentBytesDoNotCount(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{Durable: true, Limits: QueueLimits{MaxBytes: 100, Overflow: RejectPublish}})
+	k := x.taker(q, 1)
+	for i := range 2 {
+		x.fill("q", i, i+1, true)
+		x.rest(nil)
+	}
+	if ds := k.take(); len(ds) != 1 || q.Info().Ready != 1 {
+		t.Errorf("%d lent, %+v", len(ds), q.Info())
+	}
+}
+
 // What has an address that is no topic name never reaches a session, by which
 // way ever: it is rejected, and does not stand in the way of what follows.
 func TestNoTopicNameIsNotDelivered(t *testing.T) {

@@ -227,6 +227,7 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
 	}
 	q.deliverLocked(t)
 	q.dropExcessLocked(t)
+	q.laneExcessLocked(t)
 	if q.named != nil {
 		q.expireLocked(t)
 	}

@@ -13,8 +13,9 @@ import (
 // the queue consumes from all lanes, with one credit; when it has room the
 // highest lane is asked first.
 type lanes struct {
-	mu   sync.Mutex // before the lock of any lane; guards what follows, and who consumes from which lane
-	list []*Queue   // by priority; nil for one that has not been used
+	mu     sync.Mutex                 // before the lock of any lane; guards what follows, and who consumes from which lane
+	list   []*Queue                   // by priority; nil for one that has not been used
+	active atomic.Pointer[laneCredit] // of SingleActive: who is served, on all lanes
 	// snapshot is list, for those who must not wait.
 	snapshot atomic.Pointer[[]*Queue]
 }
@@ -238,9 +239,10 @@ func (q *Queue) tooMany(t *Turn) {
 				continue
 			}
 			lane.mu.Lock()
-			dropped = lane.count > lane.unsettled && lane.dropHeadLocked(t)
+			some := lane.count > lane.unsettled
+			dropped = some && lane.dropHeadLocked(t)
 			lane.mu.Unlock()
-			if dropped {
+			if some { // what cannot be dropped yet goes before any of a higher lane
 				break
 			}
 		}

@@ -313,7 +313,7 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 	if q.kind == KindNamed && c.isSession() && (m.Syntax == SyntaxAMQP || !t.bus.unrestricted.Load()) {
 		return false // whether its key is a topic is looked at, and whether it may have it
 	}
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
 		return false
 	}
 	if !c.offerLocked(t, m, e) {
@@ -379,7 +379,7 @@ func (q *Queue) readyBytesLocked() int64 {
 func (q *Queue) awaitedLocked() bool {
 	free := int64(0)
 	for _, c := range q.consumers {
-		if n := q.named; c.paused || n != nil && n.opt.SingleActive && !n.mayServe(c) {
+		if c.paused || !q.servesLocked(c) {
 			continue
 		}
 		if c.opt.Limit == 0 {
@@ -422,8 +422,24 @@ func (q *Queue) dropExcessLocked(t *Turn) {
 	}
 }
 
-// dropHeadLocked drops the oldest entry that has never been sent.
+// dropHeadLocked drops the oldest entry that has never been sent, or of a declared
+// queue the oldest that waits.
 func (q *Queue) dropHeadLocked(t *Turn) bool {
+	if q.named == nil {
+		return q.dropUnsentLocked(t)
+	}
+	if e := q.nextLocked(t); e != nil && e.state == entryReady && e.ord < q.cursor { // it came back
+		q.dieLocked(t, e, DiedMaxLength)
+	} else if !q.dropUnsentLocked(t) {
+		return false
+	}
+	if e := q.nextLocked(t); e != nil { // which may have expired behind it
+		q.armExpiryLocked(t, e.expires)
+	}
+	return true
+}
+
+func (q *Queue) dropUnsentLocked(t *Turn) bool {
 	for i := q.head.index(max(q.cursor, q.floorLocked())); i < q.head.n; i++ {
 		e := q.head.at(i)
 		if e.state != entryReady || e.flags&flagMoved != 0 {
@@ -586,11 +602,21 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	}
 	q.deliverLocked(t)
 	q.dropExcessLocked(t)
-	if n := q.named; n != nil && n.root != nil {
-		t.Do(n.root.tooMany) // now that it can be dropped
-	}
+	q.laneExcessLocked(t)
 	if t.bus.overBudget() {
 		q.trimLocked(t)
+	}
+}
+
+// laneExcessLocked has a queue with priorities drop what is too much, now that
+// this lane has more that can be dropped.
+func (q *Queue) laneExcessLocked(t *Turn) {
+	switch n := q.named; {
+	case n == nil:
+	case n.root != nil:
+		t.Do(n.root.tooMany)
+	case n.lanes != nil:
+		t.Do(q.tooMany)
 	}
 }
 
