@@ -523,9 +523,7 @@ func (m *amqpModel) forget(mq *amqpQueue) {
 		}
 	}
 	m.others = append(m.others, mq.consumers...) // what they have they may settle, in vain
-	for _, s := range mq.consumers {
-		m.told = append(m.told, s)
-	}
+	m.told = append(m.told, mq.consumers...)
 }
 
 func (m *amqpModel) ownerGoes() {

@@ -36,10 +36,12 @@ func startEdge(t *testing.T, yaml string) *edge {
 	e := &edge{T: t, dir: t.TempDir()}
 	e.certificates()
 	file := filepath.Join(e.dir, "naru.yaml")
+	if !strings.Contains(yaml, "\namqp:") {
+		yaml += "\namqp: {enabled: false}"
+	}
 	yaml = strings.ReplaceAll(yaml, "DIR", e.dir) + `
 store: {engine: memory}
 metrics: {enabled: false}
-amqp: {enabled: false}
 ws: {enabled: false}
 operator: {enabled: false}
 `
