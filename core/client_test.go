@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -78,7 +79,7 @@ func TestClients(t *testing.T) {
 }
 
 // TestKickClient: a connection is kicked by its name, even where an MQTT client has
-// taken it for its id, and Kick waits until it has let go.
+// taken it for its id.
 func TestKickClient(t *testing.T) {
 	x := newBox(t)
 	vh := x.VHost("/")
@@ -88,18 +89,13 @@ func TestKickClient(t *testing.T) {
 	if err := vh.Kick(t.Context(), "10.0.0.1:3 -> l"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("nobody is kicked: %v", err)
 	}
-	gone := make(chan error)
+	gone := make(chan error, 1)
 	go kickIt(t.Context(), vh, "10.0.0.1:1 -> l", gone)
-	if cause := <-a.kicked; !errors.Is(cause, ErrKicked) {
+	if cause := soon(t, a.kicked); !errors.Is(cause, ErrKicked) {
 		t.Errorf("kicked because of %v", cause)
 	}
-	select {
-	case err := <-gone:
-		t.Errorf("Kick is over before the connection has let go: %v", err)
-	default:
-	}
 	leave()
-	if err := <-gone; err != nil {
+	if err := soon(t, gone); err != nil {
 		t.Error(err)
 	}
 	if err := vh.Kick(t.Context(), "10.0.0.1:1 -> l"); !errors.Is(err, ErrNotFound) {
@@ -109,15 +105,44 @@ func TestKickClient(t *testing.T) {
 	leave = vh.Attach(a)
 	same := x.connect("10.0.0.1:1 -> l")
 	go kickIt(t.Context(), vh, "10.0.0.1:1 -> l", gone)
-	<-a.kicked
+	soon(t, a.kicked)
 	leave()
-	<-same.gone
-	if err := <-gone; err != nil {
+	soon(t, same.gone)
+	if err := soon(t, gone); err != nil {
 		t.Error(err)
 	}
 	if len(b.kicked) > 0 {
 		t.Error("another connection is kicked as well")
 	}
+}
+
+// TestKickWaits: Kick returns when the connection has let go, and not before.
+func TestKickWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vh, a, over := &VHost{name: "/"}, newLine("/", "10.0.0.1:1"), make(chan bool, 1)
+		leave := vh.Attach(a)
+		go func() { over <- vh.clients.kick(t.Context(), "10.0.0.1:1 -> l") }()
+		<-a.kicked
+		synctest.Wait()
+		if len(over) > 0 {
+			t.Error("Kick is over before the connection has let go")
+		}
+		leave()
+		if !<-over {
+			t.Error("nobody was found")
+		}
+	})
+}
+
+// soon receives what must come.
+func soon[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not come")
+	}
+	return v
 }
 
 func kickIt(ctx context.Context, vh *VHost, name string, done chan<- error) {

@@ -36,6 +36,13 @@ type part struct {
 	touches []touch
 	late    []lateRetained
 	told    bool // somebody wants to know when it is durable
+	key     [entryKeySize]byte
+}
+
+// entry is entryKey in memory that the next call overwrites. Batches copy.
+func (p *part) entry(q, ord uint64) []byte {
+	putEntryKey(&p.key, q, ord)
+	return p.key[:]
 }
 
 // A touch is what a turn did to one queue: which of its entries wait for this

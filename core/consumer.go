@@ -1,5 +1,7 @@
 package core
 
+import "slices"
+
 // A Sink is the receiving end of an adapter's connection (or of one of its
 // channels), as queues see it.
 type Sink interface {
@@ -200,7 +202,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 	case q.named != nil && len(q.consumers) == 0:
 		q.expireLocked(t) // its time may have been over while it was out
 	case c.credit != nil: // other lanes may come first
-		t.Do(c.resumeLanes)
+		c.credit.resumeLater(t)
 	default:
 		q.deliverLocked(t)
 	}
@@ -211,7 +213,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 func (c *Consumer) returnLocked(t *Turn, e *entry) {
 	c.unsettled--
 	c.q.unsettled--
-	c.q.lendsLocked(-int64(e.size))
+	c.q.lentBytes(-int64(e.size))
 	if c.credit != nil {
 		c.credit.used.Add(-1)
 	}
@@ -232,7 +234,7 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 		msg.drop(t.bus)
 	}
 	q.bytes -= int64(e.size)
-	q.lendsLocked(-int64(e.size))
+	q.lentBytes(-int64(e.size))
 	if e.flags&(flagDurable|flagStored|flagSpilling) != 0 {
 		p := t.promise(q.sh)
 		tc := p.awaits(q, e.ord) // not to be paged out before it is on disk
@@ -242,7 +244,7 @@ func (q *Queue) receivedLocked(t *Turn, e *entry) {
 		e.size = 0
 		e.flags |= flagSpilling
 		t.scratch = appendEntry(t.scratch[:0], e, nil, nil)
-		p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+		p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 	}
 	e.size = 0
 }
@@ -264,9 +266,7 @@ func (c *Consumer) cancel(t *Turn) {
 	defer q.mu.Unlock()
 	c.cancelLocked(t)
 	if len(q.consumers) > 0 {
-		if !q.activeServesLocked(t) {
-			q.deliverLocked(t)
-		}
+		q.deliverLocked(t)
 		return
 	}
 	if q.named != nil {
@@ -295,7 +295,7 @@ func (c *Consumer) cancelLocked(t *Turn) {
 		}
 		c.unsettled--
 		q.unsettled--
-		q.lendsLocked(-int64(e.size))
+		q.lentBytes(-int64(e.size))
 		if c.credit != nil {
 			c.credit.used.Add(-1)
 		}
@@ -326,9 +326,6 @@ func (c *Consumer) cancelLocked(t *Turn) {
 
 // creditLocked says whether the consumer may have one more.
 func (c *Consumer) creditLocked() bool {
-	if c.credit != nil {
-		return c.opt.Limit == 0 || c.credit.used.Load() < c.opt.Limit
-	}
 	return c.opt.Limit == 0 || c.unsettled < c.opt.Limit
 }
 
@@ -370,7 +367,7 @@ func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 	}
 	c.unsettled++
 	q.unsettled++
-	q.lendsLocked(int64(e.size))
+	q.lentBytes(int64(e.size))
 	if v == MoveFirst {
 		ord, kept := e.ord, m.keep()
 		t.Do(func(t *Turn) { c.move(t, ord, kept) })
@@ -399,7 +396,11 @@ func (c *Consumer) move(t *Turn, ord uint64, m *Message) {
 	}
 	c.returnLocked(t, e)
 	c.q.leaveLocked(t, e)
-	c.q.deliverLocked(t)
+	if c.credit != nil {
+		c.credit.resumeLater(t)
+	} else {
+		c.q.deliverLocked(t)
+	}
 	c.q.mu.Unlock()
 	// A session's own limits do not apply to what it was chosen for.
 	s.queue.enqueue(t, m, ExactlyOnce, flagMoved, nil)
@@ -468,8 +469,11 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
 			continue
 		}
-		if q.namelessLocked(t, c, e) {
-			return true
+		if q.nameless(c, e) {
+			if q.rejectNamelessLocked(t, e) {
+				return true
+			}
+			continue
 		}
 		if e.state != entryReceived {
 			switch q.permitsLocked(t, c, e) {
@@ -486,7 +490,7 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		q.tookLocked(t, e)
 		return true
 	}
-	if refused > 0 && refused == len(q.consumers) && q.kind != KindNamed {
+	if refused > 0 && refused == len(q.consumers) && q.kind != KindNamed && q.onlySessionsLocked() {
 		// Nobody here may have it, and what stands behind must not wait for a
 		// change of rights. A named queue is kept for those who may consume it.
 		t.dropped(q, DropNotAuthorized, e.qos, int(e.size))
@@ -496,14 +500,36 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 	return false
 }
 
-// namelessLocked says whether the consumer is a session, of MQTT, and the message
-// has an address that is no topic name. It is rejected then, and counted.
-func (q *Queue) namelessLocked(t *Turn, c *Consumer, e *entry) bool {
-	who := c.opt.Identity
-	if q.kind != KindNamed || e.msg == nil || e.msg.Syntax == SyntaxMQTT || who == nil || who.session == nil {
+// isSession says whether the consumer is a session, of MQTT.
+func (c *Consumer) isSession() bool { return c.opt.Identity != nil && c.opt.Identity.session != nil }
+
+// inUseLocked is how much of its limit the consumer uses.
+func (c *Consumer) inUseLocked() int64 {
+	if c.credit != nil {
+		return int64(c.credit.used.Load())
+	}
+	return int64(c.unsettled)
+}
+
+// nameless says whether the consumer is a session and the message has an address
+// that is no topic name.
+func (q *Queue) nameless(c *Consumer, e *entry) bool {
+	if q.kind != KindNamed || e.msg == nil || e.msg.Syntax == SyntaxMQTT || !c.isSession() {
 		return false
 	}
-	if _, legal := mqttForm(e.msg.Syntax, e.msg.Topic); legal {
+	_, legal := mqttForm(e.msg.Syntax, e.msg.Topic)
+	return !legal
+}
+
+// onlySessionsLocked says whether nobody but sessions takes from the queue.
+func (q *Queue) onlySessionsLocked() bool {
+	return !slices.ContainsFunc(q.consumers, func(c *Consumer) bool { return !c.isSession() })
+}
+
+// rejectNamelessLocked takes a message out of the way that no consumer there is
+// can have, because it has no topic name. It says whether that is so.
+func (q *Queue) rejectNamelessLocked(t *Turn, e *entry) bool {
+	if !q.onlySessionsLocked() {
 		return false
 	}
 	t.Stats.Unrepresentable++

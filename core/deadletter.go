@@ -43,7 +43,7 @@ func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 	// so that a crash cannot take it from both.
 	e.state, e.cons = entryDying, nil
 	q.unsettled++
-	q.lendsLocked(int64(e.size))
+	n.lent += int64(e.size)
 	n.limbo++
 	if q.cursor == e.ord {
 		q.cursor++ // or it would be passed by again and again
@@ -89,7 +89,7 @@ func (q *Queue) bury(t *Turn) {
 		q.mu.Lock()
 		if e := q.head.find(d.ord); e != nil && e.state == entryDying {
 			q.unsettled--
-			q.lendsLocked(-int64(e.size))
+			q.named.lent -= int64(e.size)
 			q.named.limbo--
 			q.leaveLocked(t, e)
 		}
@@ -114,9 +114,8 @@ func (q *Queue) buryLater(list []dying, wait Wait) {
 	})
 }
 
-// publishDead publishes a dead letter. One that nothing is bound for is dropped, as
-// RabbitMQ does. A queue that is full and refuses it, or to which it would go in a
-// circle, is left out: no publisher is there to send it to the others again.
+// publishDead publishes a dead letter. One that nothing is bound for, that a full
+// queue refuses, or that goes in a circle is dropped, as RabbitMQ does.
 func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait {
 	if dl == nil { // a change of policy
 		return nil
@@ -127,15 +126,18 @@ func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait
 	}
 	dead, deaths := q.deadLetter(t, m, dl, why)
 	dead.Exchange = x
+	if underSys(dead.Topic) { // which is the broker's own to tell
+		return nil
+	}
 	p := q.vh.NewInternalPublisher()
 	r, wait, err := p.route(t, dead)
 	if wait != nil || err != nil {
 		return wait
 	}
 	if why != DiedRejected {
-		r = r.without(func(q *Queue) bool { return q.kind == KindNamed && deaths.circles(q.name) })
+		r = r.without(func(q *Queue) bool { return deaths.circles(q.name) })
 	}
-	if t.bus.rejecting.Load() && r.refuses(dead) {
+	if t.bus.rejecting.Load() { // a full queue must not keep it from the others
 		r.deadLetterRefused(t, dead)
 		r = r.without(func(q *Queue) bool { return q.refuses(dead) })
 	}
@@ -181,17 +183,13 @@ func (q *Queue) sendDead(t *Turn, m *Message) {
 	})
 }
 
-// without returns the route without some queues.
+// without returns the route without some named queues.
 func (r *route) without(leave func(*Queue) bool) *route {
-	if !slices.ContainsFunc(r.targets, func(tg target) bool { return leave(tg.q) }) {
+	gone := func(tg target) bool { return tg.q.kind == KindNamed && leave(tg.q) }
+	if !slices.ContainsFunc(r.targets, gone) {
 		return r
 	}
 	less := *r
-	less.targets = nil
-	for _, tg := range r.targets {
-		if !leave(tg.q) {
-			less.targets = append(less.targets, tg)
-		}
-	}
+	less.targets = slices.DeleteFunc(slices.Clone(r.targets), gone)
 	return &less
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/narumq/naru/core/internal/wheel"
 )
@@ -44,6 +45,8 @@ type named struct {
 	lanes *lanes       // of a queue with priorities, but not of its lanes; never changed
 	root  *Queue       // of a lane: the queue with priorities; never changed
 
+	active atomic.Pointer[Consumer] // of SingleActive, for all lanes
+
 	// guarded by q.mu: what is in force of the options, with the policies
 	expires       int64
 	deliveryLimit int32
@@ -51,11 +54,10 @@ type named struct {
 
 	// guarded by q.mu
 	exclusive  *Consumer // the only one, by its wish
-	active     *Consumer // of SingleActive, but not of a lane
 	ranked     bool      // consumers are not all alike
 	consumed   bool      // there has been a consumer
 	deadLetter *DeadLetter
-	lent       int64   // bytes of what is unsettled
+	lent       int64   // bytes of payload that are lent or dying: not ready
 	limbo      int     // entries that are dying: nothing leaves memory meanwhile
 	dying      []dying // to be dead-lettered at the end of the turn
 	used       int64   // unix milliseconds of the last use
@@ -121,10 +123,10 @@ func (vh *VHost) Declare(t *Turn, name string, o QueueOptions) (q *Queue, create
 	}
 	q = vh.newNamed(name, o)
 	q.named.used = t.Now
-	vh.mu.Unlock()
 	if o.Durable {
-		q.saveNamed(t, o)
+		q.handOver(t, o)
 	}
+	vh.mu.Unlock()
 	q.armDisuse(t)
 	return q, true, nil
 }
@@ -153,8 +155,22 @@ func (vh *VHost) setNamed(q *Queue, o QueueOptions) {
 }
 
 func (q *Queue) saveNamed(t *Turn, o QueueOptions) {
-	t.scratch = (&queueRecord{kind: KindNamed, vhost: q.vh.name, name: q.name, limits: o.Limits, options: &o}).append(t.scratch[:0])
+	t.scratch = q.record(t.scratch[:0], &o)
 	t.promise(q.sh).batch.Set(queueKey(q.id), t.scratch)
+}
+
+// handOver hands the record of a new queue to its shard before anybody can find
+// the queue: what others do to it, in turns that may end before this one, comes
+// behind. The caller holds the lock under which it is found.
+func (q *Queue) handOver(t *Turn, o QueueOptions) {
+	c := change{t: t}
+	t.scratch = q.record(t.scratch[:0], &o)
+	c.on(q.sh).Set(queueKey(q.id), t.scratch)
+	c.commit()
+}
+
+func (q *Queue) record(b []byte, o *QueueOptions) []byte {
+	return (&queueRecord{kind: KindNamed, vhost: q.vh.name, name: q.name, limits: o.Limits, options: o}).append(b)
 }
 
 // Options returns how a declared queue was declared.
@@ -227,9 +243,10 @@ func (vh *VHost) forgetLocked(t *Turn, q *Queue) {
 
 // DeleteOwned deletes the exclusive queues of a connection that has ended.
 func (vh *VHost) DeleteOwned(t *Turn, who *Principal) {
-	vh.mu.RLock()
-	qs := slices.Clone(vh.owned[who])
-	vh.mu.RUnlock()
+	vh.mu.Lock()
+	qs := vh.owned[who]
+	delete(vh.owned, who)
+	vh.mu.Unlock()
 	for _, q := range qs {
 		_, _ = vh.Drop(t, q, false, false) // it may have gone by itself meanwhile
 	}

@@ -90,6 +90,7 @@ func (vh *VHost) unusedLocked(ch *change, x *Exchange) {
 // removeLocked removes an exchange, and those that go with it.
 func (vh *VHost) removeLocked(ch *change, x *Exchange) {
 	delete(vh.exchanges, x.name)
+	x.gone.Store(true)
 	vh.named.Add(1)
 	ch.forgetExchange(x)
 	for _, b := range slices.Clone(x.out.list) {

@@ -72,6 +72,7 @@ type Exchange struct {
 	id    uint64                 // of a declared one: not that of another by the same name
 	hash  hashOn                 // never changed
 	gens  generations
+	gone  atomic.Bool // has been removed
 
 	mu      sync.RWMutex // guards what follows; writers bump gens under it
 	queues  table[leaf]
@@ -100,6 +101,9 @@ func (x *Exchange) Name() string { return x.name }
 
 // Options returns how the exchange was declared.
 func (x *Exchange) Options() ExchangeOptions { return x.opt }
+
+// Gone says whether the exchange has been removed. Another may have its name.
+func (x *Exchange) Gone() bool { return x.gone.Load() }
 
 // Predeclared says whether the exchange is there from the start, and stays.
 func (x *Exchange) Predeclared() bool {

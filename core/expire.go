@@ -45,8 +45,8 @@ func (q *Queue) expireLocked(t *Turn) {
 		case !q.expiredLocked(t, e):
 			q.armExpiryLocked(t, e.expires)
 			return
-		case n == expireStep:
-			q.armExpiryLocked(t, t.Now)
+		case n == expireStep: // others come first
+			t.bus.workerOf(q.id).post(task{f: q.expireDue})
 			return
 		}
 		q.dieLocked(t, e, DiedExpired)

@@ -43,6 +43,15 @@ func (c *Consumer) get(t *Turn) (got bool, w Wait) {
 			q.dieLocked(t, e, DiedExpired)
 			continue
 		}
+		if q.kind != KindNamed { // a group: what its members may have is asked for each message
+			switch q.permitsLocked(t, c, e) {
+			case denied:
+				return false, nil
+			case unknown:
+				c.paused = false
+				return false, q.needFar().wait()
+			}
+		}
 		if !c.offerLocked(t, e.msg, e) {
 			return false, nil
 		}

@@ -147,7 +147,7 @@ func (q *Queue) becomeDurable(t *Turn) {
 			tc.count++
 			tc.bytes += int64(e.size)
 			t.scratch = appendEntry(t.scratch[:0], e, e.msg, nil)
-			p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+			p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 		}
 	}
 }

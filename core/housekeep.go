@@ -75,13 +75,16 @@ func (b *Bus) checkConsumers(t *Turn) {
 		vh.mu.RLock()
 		var kick []*Session
 		for _, q := range vh.queues {
-			q.mu.Lock()
-			for _, c := range q.consumers {
-				if c.unsettled > 0 && t.Now-c.progress > limit && c.opt.Identity.session != nil {
-					kick = append(kick, c.opt.Identity.session)
+			q.eachLane(func(lane *Queue) bool {
+				lane.mu.Lock()
+				defer lane.mu.Unlock()
+				for _, c := range lane.consumers {
+					if c.unsettled > 0 && t.Now-c.progress > limit && c.isSession() {
+						kick = append(kick, c.opt.Identity.session)
+					}
 				}
-			}
-			q.mu.Unlock()
+				return true
+			})
 		}
 		vh.mu.RUnlock()
 		for _, s := range kick {

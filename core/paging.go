@@ -123,7 +123,7 @@ func (q *Queue) spillLocked(t *Turn, r *ring, from int) {
 		p := t.part(q.sh)
 		p.awaits(q, e.ord)
 		t.scratch = appendEntry(t.scratch[:0], e, e.msg, nil)
-		p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+		p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 		n++
 	}
 }

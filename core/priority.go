@@ -13,9 +13,8 @@ import (
 // the queue consumes from all lanes, with one credit; when it has room the
 // highest lane is asked first.
 type lanes struct {
-	mu     sync.Mutex                 // before the lock of any lane; guards what follows, and who consumes from which lane
-	list   []*Queue                   // by priority; nil for one that has not been used
-	active atomic.Pointer[laneCredit] // of SingleActive: who is served, on all lanes
+	mu   sync.Mutex // before the lock of any lane; guards what follows, and who consumes from which lane
+	list []*Queue   // by priority; nil for one that has not been used
 	// snapshot is list, for those who must not wait.
 	snapshot atomic.Pointer[[]*Queue]
 }
@@ -24,6 +23,7 @@ type lanes struct {
 type laneCredit struct {
 	root  *Consumer
 	used  atomic.Int32
+	due   atomic.Bool // resumeLanes will run
 	lanes []*Consumer // guarded by lanes.mu: but that of the queue itself
 	over  bool        // guarded by lanes.mu: no lane is added any more
 	// others is, of one that gets, how many messages wait in other lanes.
@@ -39,11 +39,22 @@ func (k *laneCredit) elsewhere() int64 {
 
 // take takes one of the limit, if there is one left.
 func (k *laneCredit) take(limit int32) bool {
-	if k.used.Add(1) <= limit || limit == 0 {
-		return true
+	for {
+		n := k.used.Load()
+		if limit != 0 && n >= limit {
+			return false
+		}
+		if k.used.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	k.used.Add(-1)
-	return false
+}
+
+// resumeLater asks the lanes for more at the end of the turn, once.
+func (k *laneCredit) resumeLater(t *Turn) {
+	if !k.due.Swap(true) {
+		t.Do(k.root.resumeLanes)
+	}
 }
 
 func (n *named) initLanes(q *Queue) {
@@ -103,11 +114,11 @@ func (q *Queue) lane(t *Turn, m *Message) *Queue {
 		lane.consumers = append(lane.consumers, k)
 	}
 	lane.named.consumed, lane.named.ranked = true, q.named.ranked
+	if q.durable {
+		lane.handOver(t, o)
+	}
 	l.list[p] = lane
 	l.publish()
-	if q.durable {
-		lane.saveNamed(t, o)
-	}
 	return lane
 }
 
@@ -198,6 +209,7 @@ func (c *Consumer) getterOn(lane *Queue) *Consumer {
 
 // resumeLanes asks the lanes for more, highest first.
 func (c *Consumer) resumeLanes(t *Turn) {
+	c.credit.due.Store(false)
 	c.eachLane(false, func(k *Consumer) {
 		k.q.mu.Lock()
 		k.paused = false
@@ -244,7 +256,7 @@ func (q *Queue) waiting() (ready, bytes int64) {
 	q.eachLane(func(lane *Queue) bool {
 		lane.mu.Lock()
 		ready += lane.count - lane.unsettled
-		bytes += lane.waitingBytesLocked()
+		bytes += lane.readyBytesLocked()
 		lane.mu.Unlock()
 		return true
 	})

@@ -18,8 +18,12 @@ import (
 // do not acknowledge), or what an interceptor said.
 func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 	r, wait, err := p.admit(t, m)
-	if wait == nil && err == nil {
+	switch {
+	case wait != nil:
+	case err == nil:
 		p.accept(t, r, m)
+	case r != nil:
+		r.deadLetterRefused(t, m)
 	}
 	return wait, err
 }
@@ -27,9 +31,10 @@ func (p *Publisher) Publish(t *Turn, m *Message) (Wait, error) {
 // A Prepared message has been admitted and waits to be published, as part of a
 // transaction.
 type Prepared struct {
-	p *Publisher
-	r *route
-	m *Message
+	p     *Publisher
+	r     *route
+	m     *Message
+	epoch uint64 // rights epoch in which it was admitted
 }
 
 // Message returns the message.
@@ -47,13 +52,16 @@ func (p *Publisher) Prepare(t *Turn, m *Message) (Prepared, Wait, error) {
 	for i, key := range m.Keys {
 		k.Keys[i] = bytes.Clone(key)
 	}
-	return Prepared{p, r.kept(), k}, nil, nil
+	return Prepared{p, r.kept(), k, t.bus.rightsEpoch.Load()}, nil, nil
 }
 
 // Refresh has the message go where the bindings of this moment lead. After that,
 // Publish in the same turn neither waits nor fails.
 func (pr *Prepared) Refresh(t *Turn) (Wait, error) {
+	epoch := t.bus.rightsEpoch.Load()
+	pr.p.granted = pr.epoch == epoch // or a transaction would ask all of its rights again
 	r, wait, err := pr.p.route(t, pr.m)
+	pr.p.granted = false
 	if wait == nil && err == nil {
 		pr.r = r.kept()
 		if t.bus.rejecting.Load() && r.refuses(pr.m) {
@@ -67,7 +75,8 @@ func (pr *Prepared) Refresh(t *Turn) (Wait, error) {
 // Publish is the rest of Publish.
 func (pr *Prepared) Publish(t *Turn) { pr.p.accept(t, pr.r, pr.m) }
 
-// admit validates, asks for rights, has interceptors look, and finds the way.
+// admit validates, asks for rights, has interceptors look, and finds the way. With
+// an error the way is that on which a queue has refused the message.
 func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 	b := t.bus
 	if !p.internal && b.alarms.active.Load() != 0 {
@@ -96,8 +105,7 @@ func (p *Publisher) admit(t *Turn, m *Message) (*route, Wait, error) {
 	if b.rejecting.Load() && r.refuses(m) {
 		t.Stats.Rejected++
 		m.Stored.abortUnused(t)
-		r.deadLetterRefused(t, m)
-		return nil, nil, ErrQuota
+		return r, nil, ErrQuota
 	}
 	return r, nil, nil
 }

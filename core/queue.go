@@ -286,7 +286,7 @@ func (q *Queue) enqueueDurableLocked(t *Turn, m *Message, e *entry, stored *shar
 		e.flags |= flagBody
 	}
 	t.scratch = appendEntry(t.scratch[:0], e, e.msg, b)
-	p.batch.Set(entryKey(q.id, e.ord), t.scratch)
+	p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 	q.pushLocked(*e)
 }
 
@@ -310,10 +310,10 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 		return false // each member's rights are asked for
 	}
 	c := q.consumers[0]
-	if q.kind == KindNamed && m.Syntax == SyntaxAMQP && c.opt.Identity != nil && c.opt.Identity.session != nil {
-		return false // whether its key is a topic is looked at
+	if q.kind == KindNamed && c.isSession() && (m.Syntax == SyntaxAMQP || !t.bus.unrestricted.Load()) {
+		return false // whether its key is a topic is looked at, and whether it may have it
 	}
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
 		return false
 	}
 	if !c.offerLocked(t, m, e) {
@@ -355,33 +355,39 @@ func (q *Queue) fullLocked(m *Message) bool {
 	if q.named != nil && ready == 0 && q.awaitedLocked() {
 		return false
 	}
-	return (ready > 0 || q.named != nil) && q.limits.exceeded(ready+1, q.waitingBytesLocked()+int64(len(m.Payload)))
+	return (ready > 0 || q.named != nil) && q.limits.exceeded(ready+1, q.readyBytesLocked()+int64(len(m.Payload)))
 }
 
-// waitingBytesLocked is what counts for QueueLimits.MaxBytes. In a session what has
-// been sent counts as well: it is there until the client settles it.
-func (q *Queue) waitingBytesLocked() int64 {
-	if q.named == nil {
-		return q.bytes
-	}
-	return q.bytes - q.named.lent
-}
-
-// lendsLocked counts the bytes of a declared queue that are lent or come back.
-func (q *Queue) lendsLocked(n int64) {
+// lentBytes counts the bytes that are not ready, of declared queues.
+func (q *Queue) lentBytes(n int64) {
 	if q.named != nil {
 		q.named.lent += n
 	}
 }
 
-// awaitedLocked says whether a consumer has room for a message that comes now.
+// readyBytesLocked are the bytes that count for the limits: with a session, whose
+// window is small, all there are.
+func (q *Queue) readyBytesLocked() int64 {
+	if q.named != nil {
+		return q.bytes - q.named.lent
+	}
+	return q.bytes
+}
+
+// awaitedLocked says whether a consumer has room for a message that comes now,
+// behind all that are there.
 func (q *Queue) awaitedLocked() bool {
+	free := int64(0)
 	for _, c := range q.consumers {
-		if !c.paused && c.creditLocked() && q.servesLocked(c) {
+		if n := q.named; c.paused || n != nil && n.opt.SingleActive && !n.mayServe(c) {
+			continue
+		}
+		if c.opt.Limit == 0 {
 			return true
 		}
+		free += int64(c.opt.Limit) - c.inUseLocked()
 	}
-	return false
+	return free > q.count-q.unsettled
 }
 
 // makeRoomLocked applies the length limits before a message is added.
@@ -408,7 +414,7 @@ func (q *Queue) dropExcessLocked(t *Turn) {
 		if q.named != nil {
 			least = 0
 		}
-		for ready := q.count - q.unsettled; ready > least && l.exceeded(ready, q.waitingBytesLocked()); ready = q.count - q.unsettled {
+		for ready := q.count - q.unsettled; ready > least && l.exceeded(ready, q.readyBytesLocked()); ready = q.count - q.unsettled {
 			if !q.dropHeadLocked(t) {
 				return
 			}
@@ -496,7 +502,7 @@ func (q *Queue) removeLocked(t *Turn, e *entry) {
 	low := q.lowestLocked()
 	tc.head = low
 	if !first {
-		p.batch.Delete(entryKey(q.id, ord))
+		p.batch.Delete(p.entry(q.id, ord))
 		return
 	}
 	// What lies below the lowest live entry is dead by the counters alone; the
@@ -529,7 +535,7 @@ func (q *Queue) leaveLocked(t *Turn, e *entry) {
 		e.msg.bodyOn(q.sh).unref(p)
 	}
 	ord := e.ord
-	p.batch.Delete(entryKey(q.id, ord))
+	p.batch.Delete(p.entry(q.id, ord))
 	e.state, e.cons = entryLeaving, nil
 	e.flags = flagPending // it is not to be paged out
 	t.following().then(q.id, func(t *Turn) { q.left(t, ord) })

@@ -309,8 +309,8 @@ func TestLengthLimit(t *testing.T) {
 		{"none", QueueLimits{}, 10, []int{2, 3, 4, 5, 6, 7, 8, 9}, 0},
 		{"length, drop", QueueLimits{MaxLength: 3}, 10, []int{7, 8, 9}, 0},
 		{"length, reject", QueueLimits{MaxLength: 3, Overflow: RejectPublish}, 10, []int{2, 3, 4}, 5},
-		{"bytes, drop", QueueLimits{MaxBytes: 3 * 80}, 10, []int{7, 8, 9}, 0}, // two are out and do not count
-		{"bytes, reject", QueueLimits{MaxBytes: 3 * 80, Overflow: RejectPublish}, 10, []int{2, 3, 4}, 5},
+		{"bytes, drop", QueueLimits{MaxBytes: 5 * 80}, 10, []int{5, 6, 7, 8, 9}, 0}, // the two that are out do not count
+		{"bytes, reject", QueueLimits{MaxBytes: 5 * 80, Overflow: RejectPublish}, 10, []int{2, 3, 4, 5, 6}, 3},
 		{"one larger than the limit", QueueLimits{MaxBytes: 10}, 4, nil, 0}, // as RabbitMQ does
 	} {
 		for _, persistent := range []bool{true, false} {

@@ -378,7 +378,7 @@ func (m *model) crash() {
 		mq.list = slices.DeleteFunc(mq.list, func(e *modelEntry) bool { return !e.durable })
 		for _, e := range mq.list {
 			e.void = e.received && !mq.session
-			e.by, e.pending, e.sent = nil, false, mq.session // a session that was connected: anything may have been sent
+			e.by, e.pending, e.sent = nil, false, true // nobody knows what was sent
 		}
 	}
 	clear(m.held)

@@ -54,12 +54,18 @@ func queueKey(q uint64) []byte   { return idKey(keyQueue, q) }
 func counterKey(q uint64) []byte { return idKey(keyCounter, q) }
 func willKey(id uint64) []byte   { return idKey(keyWill, id) }
 
+const entryKeySize = 1 + 8 + 8
+
 func entryKey(q, ord uint64) []byte {
-	var k [17]byte
+	var k [entryKeySize]byte
+	putEntryKey(&k, q, ord)
+	return k[:]
+}
+
+func putEntryKey(k *[entryKeySize]byte, q, ord uint64) {
 	k[0] = keyEntry
 	binary.BigEndian.PutUint64(k[1:], q)
 	binary.BigEndian.PutUint64(k[9:], ord)
-	return k[:]
 }
 
 func ordinalOf(k []byte) uint64 { return binary.BigEndian.Uint64(k[9:]) }

@@ -177,11 +177,15 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 }
 
 // lane puts a lane where it belongs: the queue it is a lane of was declared, and
-// is found, before.
+// is found, before. A lane without a queue is nobody's.
 func (r *recovery) lane(q *Queue, o QueueOptions) error {
 	root := q.vh.queues[q.name]
 	if root == nil || root.named == nil || root.named.lanes == nil || int(o.lane) >= len(root.named.lanes.list) {
-		return fmt.Errorf("%w: lane %d of queue %q, which has none", errRecord, o.lane, q.name)
+		// Its queue was deleted just when the lane was made.
+		for _, kind := range []byte{keyQueue, keyCounter, keyEntry} {
+			r.stray(q.sh, kind, q.id)
+		}
+		return nil
 	}
 	q.setLane(root, o)
 	root.named.lanes.list[o.lane] = q
@@ -213,6 +217,9 @@ func (r *recovery) counters(sh *shard, k, v []byte) error {
 		q.disk.dupBelow = min(c.next, c.head+maxSpan)
 	}
 	q.sentTo = q.disk.dupBelow
+	if q.kind != KindSession { // nothing tells which of them have been with a consumer
+		q.disk.dupBelow = c.next
+	}
 	if c.count > 0 {
 		q.needFar().gap = gap{lo: c.head, hi: c.next, n: c.count, bytes: c.bytes}
 	}

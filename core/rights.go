@@ -28,8 +28,9 @@ type question struct {
 	address  string
 }
 
-// maxAnswers bounds the answers remembered for one principal.
-const maxAnswers = 256
+// maxAnswers bounds the answers remembered for one principal. Of more, half are
+// forgotten: what is asked in one go must not push itself out.
+const maxAnswers = 1024
 
 type permission uint8
 
@@ -95,8 +96,15 @@ func (b *Bus) ask(ctx context.Context, p *Principal, r Right) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.epoch != epoch || len(p.answers) >= maxAnswers {
+	if p.epoch != epoch {
 		p.answers, p.epoch = nil, epoch
+	}
+	if len(p.answers) >= maxAnswers {
+		for q := range p.answers {
+			if delete(p.answers, q); len(p.answers) <= maxAnswers/2 {
+				break
+			}
+		}
 	}
 	if p.answers == nil {
 		p.answers = make(map[question]bool)

@@ -252,6 +252,7 @@ type Publisher struct {
 	vh       *VHost
 	who      *Principal
 	internal bool // the broker itself: no rights, no alarms, may write to $SYS
+	granted  bool // the rights to what is routed now are known
 	protocol Protocol
 	last     *route
 	cache    *publisherCache
@@ -343,7 +344,7 @@ func (p *Publisher) find(t *Turn, m *Message, epoch uint64) (*route, Wait, error
 
 // mayPublish validates the address and asks for the right to publish there.
 func (p *Publisher) mayPublish(t *Turn, m *Message) (Wait, error) {
-	if err := p.check(m); err != nil || p.internal {
+	if err := p.check(m); err != nil || p.internal || p.granted {
 		return nil, err
 	}
 	right := Right{Action: ActionPublish, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
@@ -357,6 +358,11 @@ func (p *Publisher) mayPublish(t *Turn, m *Message) (Wait, error) {
 	return nil, nil
 }
 
+// underSys says whether an address is the broker's own.
+func underSys(address []byte) bool {
+	return bytes.HasPrefix(address, []byte("$SYS")) && (len(address) == 4 || address[4] == '/' || address[4] == '.')
+}
+
 // check refuses addresses that are no legal destination.
 func (p *Publisher) check(m *Message) error {
 	if m.Syntax == SyntaxMQTT && !topic.ValidMQTTTopic(m.Topic) {
@@ -368,7 +374,7 @@ func (p *Publisher) check(m *Message) error {
 	if m.Exchange.opt.Internal {
 		return fmt.Errorf("publish to exchange %q, which is internal: %w", m.Exchange.name, ErrNotAuthorized)
 	}
-	if bytes.HasPrefix(m.Topic, []byte("$SYS")) && (len(m.Topic) == 4 || m.Topic[4] == '/' || m.Topic[4] == '.') {
+	if underSys(m.Topic) {
 		return fmt.Errorf("publish to %q: %w", m.Topic, ErrNotAuthorized)
 	}
 	return nil

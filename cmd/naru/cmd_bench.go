@@ -31,6 +31,7 @@ type benchOptions struct {
 	subscribe bool
 	json      bool
 	over      []string
+	protocol  []string
 
 	target string
 	pid    int
@@ -50,7 +51,7 @@ Without --target a broker is started for the measurement, with its data in a
 temporary directory. --peer mosquitto starts Debian's Mosquitto too and measures
 both in turns: compare only figures of one run, on a machine that is doing little
 else.`,
-		Example:   "  naru bench pairs --qos 0,1,2 --peer mosquitto --rounds 3\n  naru bench idle --n 8000\n  naru bench pairs --over tcp,tls,ws,wss --peer mosquitto\n  naru bench pairs --target 127.0.0.1:1883 --pid $(pidof naru)",
+		Example:   "  naru bench pairs --qos 0,1,2 --peer mosquitto --rounds 3\n  naru bench idle --n 8000\n  naru bench pairs --protocol amqp --qos 1 --peer rabbitmq\n  naru bench pairs --over tcp,tls,ws,wss --peer mosquitto\n  naru bench pairs --target 127.0.0.1:1883 --pid $(pidof naru)",
 		ValidArgs: kindNames(),
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,10 +70,11 @@ else.`,
 	f.IntVar(&o.rounds, "rounds", 1, "how often to measure everything; the median counts")
 	f.BoolVar(&o.subscribe, "subscribe", false, "give idle connections a subscription")
 	f.StringSliceVar(&o.over, "over", []string{"tcp"}, "what MQTT goes over, as in tcp,tls,ws,wss")
+	f.StringSliceVar(&o.protocol, "protocol", []string{"mqtt"}, "what is spoken, as in mqtt,amqp,mqtt-amqp; QoS 1 in AMQP is persistent with confirms")
 	f.BoolVar(&o.json, "json", false, "print results as JSON")
 	f.StringVar(&o.target, "target", "", "address of a running broker")
 	f.IntVar(&o.pid, "pid", 0, "its process, whose CPU and memory is measured")
-	f.StringArrayVar(&o.peers, "peer", nil, `another broker to measure beside: "mosquitto" or "mosquitto-durable"`)
+	f.StringArrayVar(&o.peers, "peer", nil, `another broker to measure beside: "mosquitto", "mosquitto-durable" or "rabbitmq"`)
 	f.StringArrayVar(&o.set, "set", nil, "setting of the broker that is started, as in naru serve")
 	f.StringVar(&o.keep, "data", "", "directory for data, on the disk to be measured (default: a temporary one)")
 	return cmd
@@ -101,12 +103,16 @@ func (o *benchOptions) run(ctx context.Context, out, progress io.Writer, kinds [
 	if err != nil {
 		return err
 	}
-	targets, stop, err := o.targets(dir, overs)
+	protocols, err := o.protocols()
+	if err != nil {
+		return err
+	}
+	targets, stop, err := o.targets(dir, overs, protocols)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
 	}
-	results, err := bench.RunAll(ctx, targets, o.scenarios(kinds, overs), o.rounds, func(r bench.Result) {
+	results, err := bench.RunAll(ctx, targets, o.scenarios(kinds, overs, protocols), o.rounds, func(r bench.Result) {
 		fmt.Fprintln(progress, r.Text)
 	})
 	if err != nil {
@@ -140,7 +146,22 @@ func (o *benchOptions) overs() (overs []bench.Over, err error) {
 	return overs, nil
 }
 
-func (o *benchOptions) scenarios(kinds []string, overs []bench.Over) []bench.Scenario {
+// protocols are what is spoken.
+func (o *benchOptions) protocols() (protocols []bench.Protocol, err error) {
+	for _, text := range o.protocol {
+		p, err := bench.ParseProtocol(text)
+		if err != nil {
+			return nil, err
+		}
+		protocols = append(protocols, p)
+	}
+	if o.target != "" && slices.Contains(protocols, bench.MQTTToAMQP) {
+		return nil, errors.New("--protocol mqtt-amqp needs brokers that are started here: without --target")
+	}
+	return protocols, nil
+}
+
+func (o *benchOptions) scenarios(kinds []string, overs []bench.Over, protocols []bench.Protocol) []bench.Scenario {
 	var all []bench.Scenario
 	for _, k := range kinds {
 		s := bench.Defaults(bench.Kind(k))
@@ -161,7 +182,9 @@ func (o *benchOptions) scenarios(kinds []string, overs []bench.Over) []bench.Sce
 		for _, q := range levels {
 			s.QoS = byte(q)
 			for _, s.Over = range overs {
-				all = append(all, s)
+				for _, s.Protocol = range protocols {
+					all = append(all, s)
+				}
 			}
 		}
 	}
@@ -177,7 +200,7 @@ func pick[T comparable](to *T, v T) {
 }
 
 // targets starts or names the brokers to be measured, ours first.
-func (o *benchOptions) targets(dir string, overs []bench.Over) (targets []bench.Target, stop func() error, err error) {
+func (o *benchOptions) targets(dir string, overs []bench.Over, protocols []bench.Protocol) (targets []bench.Target, stop func() error, err error) {
 	var stops []func() error
 	stop = func() error {
 		var errs []error
@@ -193,8 +216,8 @@ func (o *benchOptions) targets(dir string, overs []bench.Over) (targets []bench.
 		return err
 	}
 	if o.target != "" {
-		targets = append(targets, bench.Target{Name: "naru", Addr: o.target, PID: o.pid})
-	} else if err := add(o.startSelf(dir, overs)); err != nil {
+		targets = append(targets, bench.Target{Name: "naru", Addr: o.target, AMQP: o.target, PID: o.pid})
+	} else if err := add(o.startSelf(dir, overs, protocols)); err != nil {
 		return nil, stop, err
 	}
 	for _, p := range o.peers {
@@ -208,6 +231,8 @@ func (o *benchOptions) targets(dir string, overs []bench.Over) (targets []bench.
 			if cert, key, err = bench.WriteCertificate(peer); err == nil {
 				err = add(bench.StartMosquittoTLS(peer, cert, key))
 			}
+		case p == "rabbitmq":
+			err = add(bench.StartRabbitMQ(peer))
 		case p == "mosquitto":
 			err = add(bench.StartMosquitto(peer))
 		case p == "mosquitto-durable":
@@ -224,7 +249,7 @@ func (o *benchOptions) targets(dir string, overs []bench.Over) (targets []bench.
 
 // startSelf starts this program as the broker to be measured, with a listener
 // for each thing that MQTT shall go over.
-func (o *benchOptions) startSelf(dir string, overs []bench.Over) (bench.Target, func() error, error) {
+func (o *benchOptions) startSelf(dir string, overs []bench.Over, protocols []bench.Protocol) (bench.Target, func() error, error) {
 	fail := func(err error) (bench.Target, func() error, error) { return bench.Target{}, nil, err }
 	self, err := os.Executable()
 	if err != nil {
@@ -264,14 +289,24 @@ func (o *benchOptions) startSelf(dir string, overs []bench.Over) (bench.Target, 
 		}
 	}
 	argv := []string{
-		self, "serve", "--set", "data_dir=" + data, "--set", "log.level=warn", "--set", "metrics.enabled=false", "--set", "amqp.enabled=false",
+		self, "serve", "--set", "data_dir=" + data, "--set", "log.level=warn", "--set", "metrics.enabled=false",
 		"--set", "mqtt.sys_interval=0", "--set", "mqtt.listeners=[" + mqtt + "]",
 		"--set", fmt.Sprint("ws.enabled=", ws != ""), "--set", "ws.listeners=[" + ws + "]",
+	}
+	amqp, others := "", slices.Collect(maps.Values(layered))
+	if slices.Equal(protocols, []bench.Protocol{bench.MQTT}) {
+		argv = append(argv, "--set", "amqp.enabled=false")
+	} else {
+		if amqp, err = bench.FreeAddr(); err != nil {
+			return fail(err)
+		}
+		argv = append(argv, "--set", "amqp.listeners=[{address: \""+amqp+"\"}]")
+		others = append(others, amqp)
 	}
 	for _, s := range o.set {
 		argv = append(argv, "--set", s)
 	}
-	t, stop, err := bench.StartCommand("naru", argv, addr, slices.Collect(maps.Values(layered))...)
-	t.Layered = layered
+	t, stop, err := bench.StartCommand("naru", argv, addr, others...)
+	t.Layered, t.AMQP = layered, amqp
 	return t, stop, err
 }

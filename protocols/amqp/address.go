@@ -102,3 +102,18 @@ func actionText(a core.Action) string {
 	}
 	return "read"
 }
+
+// mayDie asks whether the client may publish where it wants dead letters to go.
+func (ch *channel) mayDie(d *core.DeadLetter) (core.Wait, error) {
+	if !d.HasKey {
+		return nil, nil // each message keeps a key that somebody was allowed to use
+	}
+	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{
+		Action: core.ActionPublish, Exchange: d.Exchange, Syntax: core.SyntaxAMQP, Address: []byte(d.Key),
+	})
+	if ok || w != nil {
+		return w, nil
+	}
+	return nil, soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
+		d.Key, d.Exchange, ch.c.vh.Name(), ch.c.who.User)
+}

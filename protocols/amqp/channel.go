@@ -15,8 +15,9 @@ type channel struct {
 	pub     core.Publisher
 	closing bool // we have closed it, and wait for close-ok; changed under the out lock
 
-	queue    string // declared last
-	prefetch uint16 // of consumers that begin; changed under the out lock
+	queue    string         // declared last
+	exchange *core.Exchange // published to last
+	prefetch uint16         // of consumers that begin; changed under the out lock
 	content  content
 	confirms confirms
 	tx       *transaction // nil unless transactional
@@ -53,7 +54,6 @@ func (c *conn) openChannel(t *core.Turn, n uint16, args []byte) error {
 		return err
 	}
 	ch := &channel{c: c, n: n, pub: *c.vh.NewPublisher(c.who), prefetch: uint16(c.a.conf().DefaultPrefetch)}
-	ch.out.first = 1
 	o := c.tc.Out()
 	o.Lock()
 	if c.channels == nil {
@@ -177,7 +177,8 @@ func (ch *channel) end(t *core.Turn) {
 	consumers := ch.out.consumers
 	ch.out.consumers = nil
 	ch.out.over = true
-	ch.out.lent, ch.out.outstanding = nil, 0
+	ch.out.lent, ch.out.outstanding, ch.out.paused = nil, 0, nil
+	ch.c.out.leave(ch)
 	o.Unlock()
 	for _, k := range consumers {
 		if k.core != nil {
@@ -200,5 +201,6 @@ func (ch *channel) end(t *core.Turn) {
 
 func (ch *channel) quiet() {
 	ch.pub.Forget()
+	ch.exchange = nil
 	ch.content.quiet()
 }

@@ -51,7 +51,7 @@ type conn struct {
 	method    frame.Method
 	scratch   []lent
 
-	out outHalf // guarded by the out lock
+	out waiting // for room in the outbox; guarded by the out lock
 }
 
 // capabilities are what the client says it understands.
@@ -238,7 +238,7 @@ var heartbeat = frame.AppendHeartbeat(nil)
 func (c *conn) Drained(t *core.Turn) {
 	o := c.tc.Out()
 	o.Lock()
-	c.out.resumeLocked(t)
+	c.out.resume(t)
 	o.Unlock()
 }
 
@@ -274,7 +274,7 @@ func (c *conn) closedEarly(t *core.Turn, cause error) {
 	}
 	id := core.Identity{Protocol: "amqp", Listener: c.listener.Address, Peer: c.tc.Peer()}
 	if c.login != nil {
-		id.User = c.login.id.User
+		id.User = c.login.user
 	}
 	t.Event(core.LoginRefused{Identity: &id, Cause: cause})
 }

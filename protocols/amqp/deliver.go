@@ -1,31 +1,33 @@
 package amqp
 
 import (
+	"math"
+	"slices"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
-// outHalf is what a connection knows of those it had to refuse. It is guarded by
-// the out lock.
-type outHalf struct {
-	paused []*core.Consumer
-}
+// waiting are consumers that were refused, each once. It is guarded by the out
+// lock.
+type waiting []*consumer
 
 // channelOut is what a channel has promised its client. It is guarded by the out
 // lock.
 type channelOut struct {
 	consumers   map[string]*consumer // by tag
-	first       uint64               // delivery tag of lent[0]
-	lent        []lent               // deliveries in the order of their tags
-	outstanding int                  // of them that are not acknowledged
+	last        uint64               // delivery tag given last
+	lent        []lent               // what may be acknowledged, in the order of the tags; with holes
+	outstanding int                  // of lent without the holes
 	limit       int                  // of outstanding, for all consumers together; 0: none
+	paused      waiting              // for less to be outstanding
 	over        bool                 // the channel has ended
 }
 
-// lent is a delivery. Without a consumer it has been acknowledged, or asked for no
-// acknowledgement.
+// lent is a delivery. Without a consumer it is a hole: it has been acknowledged.
 type lent struct {
+	tag  uint64
 	from *core.Consumer
 	ord  uint64
 	tx   bool // acknowledged in a transaction that is open
@@ -38,7 +40,10 @@ type consumer struct {
 	noAck bool
 	core  *core.Consumer // set before begun
 
-	begun bool // guarded by the out lock: consume-ok has left
+	// guarded by the out lock
+	begun  bool // consume-ok has left
+	paused bool // it is among those who wait
+	over   bool // its queue is gone
 }
 
 // Deliver encodes what a queue lends. See core.Sink.
@@ -52,7 +57,7 @@ func (k *consumer) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 		return core.Refused // until it begins; for ever
 	}
 	if !k.noAck && ch.out.limit > 0 && ch.out.outstanding >= ch.out.limit {
-		return c.out.refuseLocked(d.Consumer)
+		return ch.out.paused.refuse(k, &d)
 	}
 	var room [maxKey]byte
 	key, raw := routingKey(d.Msg, &room), properties(&d)
@@ -60,9 +65,9 @@ func (k *consumer) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 	head := frame.Overhead + 4 + 1 + len(k.tag) + 8 + 1 + 1 + len(exchange) + 1 + len(key) + frame.HeaderFrameSize(raw)
 	size := head + frame.BodyFramesSize(len(d.Msg.Payload), c.frameMax)
 	if !o.Room(size) {
-		return c.out.refuseLocked(d.Consumer)
+		return c.out.refuse(k, &d)
 	}
-	tag := ch.out.lend(&d, k.noAck)
+	tag := ch.out.lend(k.core, &d, k.noAck)
 	b := frame.AppendBasicDeliver(begin(o, d.Msg, head, size), ch.n, k.tag, tag, d.Redelivered, exchange, key)
 	b = frame.AppendHeaderFrame(b, ch.n, uint64(len(d.Msg.Payload)), raw)
 	c.appendBody(t, o, b, ch.n, d.Msg)
@@ -101,44 +106,52 @@ func (c *conn) appendBody(t *core.Turn, o *transport.Outbox, b []byte, n uint16,
 	}
 }
 
-// lend gives a delivery its tag.
-func (h *channelOut) lend(d *core.Delivery, noAck bool) uint64 {
-	tag := h.first + uint64(len(h.lent))
-	switch {
-	case !noAck:
-		h.lent = append(h.lent, lent{from: d.Consumer, ord: d.Ordinal})
-		h.outstanding++
-	case len(h.lent) > 0:
-		h.lent = append(h.lent, lent{})
-	default:
-		h.first++
+// lend gives a delivery its tag. One that comes from no queue (QoS 0, to a member
+// of a shared subscription) can be acknowledged like any other, to no effect.
+func (h *channelOut) lend(to *core.Consumer, d *core.Delivery, noAck bool) uint64 {
+	h.last++
+	if noAck {
+		return h.last
 	}
-	return tag
+	l := lent{tag: h.last, from: d.Consumer, ord: d.Ordinal}
+	if l.from == nil {
+		l.from, l.ord = to, math.MaxUint64
+	}
+	h.lent = append(h.lent, l)
+	h.outstanding++
+	return h.last
 }
 
-// refuseLocked notes who is to be asked again when there is room.
-func (h *outHalf) refuseLocked(from *core.Consumer) core.Verdict {
-	for _, p := range h.paused {
-		if p == from {
-			return core.Refused
-		}
+// refuse notes who is to be asked again when there is room. What comes from no
+// queue is not offered again.
+func (w *waiting) refuse(k *consumer, d *core.Delivery) core.Verdict {
+	if d.Consumer != nil && !k.paused {
+		k.paused = true
+		*w = append(*w, k)
 	}
-	h.paused = append(h.paused, from)
 	return core.Refused
 }
 
-// resumeLocked has who was refused asked again, at the end of the turn.
-func (h *outHalf) resumeLocked(t *core.Turn) {
-	if len(h.paused) == 0 {
+// resume has who was refused asked again, at the end of the turn.
+func (w *waiting) resume(t *core.Turn) {
+	if len(*w) == 0 {
 		return
 	}
-	paused := h.paused
-	h.paused = nil
+	list := *w
+	*w = nil
+	for _, k := range list {
+		k.paused = false
+	}
 	t.Do(func(t *core.Turn) {
-		for _, p := range paused {
-			p.Resume(t)
+		for _, k := range list {
+			k.core.Resume(t)
 		}
 	})
+}
+
+// leave takes those of a channel off.
+func (w *waiting) leave(ch *channel) {
+	*w = slices.DeleteFunc(*w, func(k *consumer) bool { return k.ch == ch })
 }
 
 // Cancelled tells the client that a consumer's queue is gone. See
@@ -147,7 +160,8 @@ func (k *consumer) Cancelled(t *core.Turn, _ *core.Consumer) {
 	ch := k.ch
 	o := ch.c.tc.Out()
 	o.Lock()
-	known := ch.out.consumers[k.tag] == k
+	k.over = true
+	known := k.begun && ch.out.consumers[k.tag] == k
 	if known {
 		delete(ch.out.consumers, k.tag)
 	}
@@ -170,7 +184,7 @@ func (g *getter) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 	c := ch.c
 	o := c.tc.Out()
 	o.Lock()
-	tag := ch.out.lend(&d, g.noAck)
+	tag := ch.out.lend(d.Consumer, &d, g.noAck)
 	o.Unlock()
 	var room [maxKey]byte
 	b := frame.AppendBasicGetOK(ch.ready(t), ch.n, tag, d.Redelivered, d.Msg.Exchange.Name(), routingKey(d.Msg, &room), uint32(d.Left))

@@ -1,9 +1,13 @@
 package amqp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -13,10 +17,18 @@ import (
 	"github.com/narumq/naru/core/store/memstore"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/amqp"
+	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
 // serve starts an adapter on a bus with a store in memory, and returns its address.
-func serve(t *testing.T, poller string) (*core.Bus, string) {
+func serve(t *testing.T, poller string) (bus *core.Bus, addr string) {
+	t.Helper()
+	bus, _, addr = serveUntil(t, poller)
+	return bus, addr
+}
+
+// serveUntil is serve for who stops the server in the middle.
+func serveUntil(t *testing.T, poller string) (*core.Bus, *transport.Server, string) {
 	t.Helper()
 	store := memstore.New()
 	bus, err := core.Open(core.Options{
@@ -44,7 +56,62 @@ func serve(t *testing.T, poller string) (*core.Bus, string) {
 			}
 		}
 	})
-	return bus, a.Addrs()[0].String()
+	return bus, srv, a.Addrs()[0].String()
+}
+
+// TestLastWords: a client that the broker ends is told so, by an operator and at
+// the end of the broker; and one whose login is not over as well.
+func TestLastWords(t *testing.T) {
+	for _, poller := range []string{"", "goroutine"} {
+		bus, srv, addr := serveUntil(t, poller)
+		var conns [2]*rabbit.Connection
+		var ends [2]chan *rabbit.Error
+		for i := range conns {
+			c, err := rabbit.Dial("amqp://" + addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conns[i], ends[i] = c, c.NotifyClose(make(chan *rabbit.Error, 1))
+		}
+		early, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := early.Write([]byte(frame.Protocol)); err != nil {
+			t.Fatal(err)
+		}
+		start := make([]byte, 7)
+		if _, err := io.ReadFull(early, start); err != nil {
+			t.Fatal(err)
+		}
+		heard := make(chan []byte)
+		go hear(early, heard)
+		if err := bus.VHost("/").Kick(t.Context(), conns[0].LocalAddr().String()+" -> 127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if e := <-ends[0]; e == nil || e.Code != 320 || e.Reason != "CONNECTION_FORCED - closed by operator" {
+			t.Errorf("who is kicked hears %v", e)
+		}
+		if left := slices.Collect(bus.Connections("")); len(left) != 1 {
+			t.Errorf("connections that are left: %v", left)
+		}
+		if err := srv.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if e := <-ends[1]; e == nil || e.Code != 320 || e.Reason != "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'" {
+			t.Errorf("when the broker stops a client hears %v", e)
+		}
+		if rest := <-heard; !bytes.Contains(rest, []byte("CONNECTION_FORCED")) {
+			t.Errorf("who has not logged in hears %q", rest)
+		}
+	}
+}
+
+// hear reads until the server ends the connection, and closes it, as clients do.
+func hear(c net.Conn, heard chan<- []byte) {
+	text, _ := io.ReadAll(c) // what has come is looked at
+	c.Close()
+	heard <- text
 }
 
 // TestDescribeWhileBusy: operators look at connections whose clients do everything

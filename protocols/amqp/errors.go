@@ -42,8 +42,8 @@ func bare(code frame.Code, format string, args ...any) error {
 
 // undecoded says of malformed arguments whose they are.
 func undecoded(m frame.Method, err error) error {
-	if err == nil {
-		return nil // before anything is allocated for the other case
+	if err == nil { // as a rule, and malformed is an allocation
+		return nil
 	}
 	var malformed *frame.Error
 	if errors.As(err, &malformed) && malformed.Code == frame.FrameError && malformed != frame.ErrString {

@@ -94,6 +94,8 @@ func (ch *channel) activeExchange(t *core.Turn, name string, p *frame.ExchangeDe
 		if w, err := ch.mayLeadTo(core.ResourceExchange, name, o.Alternate, o.Alternate != ""); w != nil || err != nil {
 			return w, err
 		}
+	}
+	if x == nil || !x.Predeclared() { // what is there may not be on disk yet: the answer waits
 		var err error
 		if x, _, err = ch.c.vh.DeclareExchange(t, name, o); err != nil {
 			return nil, err

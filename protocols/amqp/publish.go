@@ -52,7 +52,7 @@ func (p *content) properties() []byte   { return p.text[p.exchange+p.key:] }
 
 func (p *content) quiet() {
 	if p.step == noContent {
-		p.text = nil
+		p.text, p.summary = nil, props.Summary{}
 	}
 }
 
@@ -66,8 +66,8 @@ func (ch *channel) publish(args []byte) error {
 		return hard(frame.NotImplemented, "immediate=true")
 	}
 	m := &ch.content
-	*m = content{step: wantsHeader, mandatory: p.Mandatory, text: m.text[:0], exchange: len(p.Exchange), key: len(p.RoutingKey)}
-	m.text = append(append(m.text, p.Exchange...), p.RoutingKey...)
+	m.step, m.mandatory, m.exchange, m.key = wantsHeader, p.Mandatory, len(p.Exchange), len(p.RoutingKey)
+	m.text = append(append(m.text[:0], p.Exchange...), p.RoutingKey...)
 	return nil
 }
 
@@ -156,9 +156,9 @@ func (ch *channel) published(t *core.Turn, body []byte, owned bool) (core.Wait, 
 // sent forgets the content.
 func (ch *channel) sent() {
 	m := &ch.content
-	m.step, m.body, m.summary = noContent, nil, props.Summary{}
+	m.step, m.body = noContent, nil
 	if cap(m.text) > 4096 {
-		m.text = nil
+		m.text, m.summary = nil, props.Summary{} // which points into it
 	}
 }
 
@@ -204,7 +204,7 @@ func (c *conn) blockedReason() string {
 // Message.Owned.
 func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message, error) {
 	p := &ch.content
-	x := ch.c.vh.Exchange(string(p.exchangeName()))
+	x := ch.exchangeOf(p.exchangeName())
 	switch {
 	case x == nil:
 		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", p.exchangeName(), ch.c.vh.Name())
@@ -231,6 +231,15 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 		m.Topic, m.Props, m.Owned = bytes.Clone(m.Topic), bytes.Clone(m.Props), true
 	}
 	return m, nil
+}
+
+// exchangeOf finds an exchange, as a rule the one that was published to before.
+func (ch *channel) exchangeOf(name []byte) *core.Exchange {
+	if x := ch.exchange; x != nil && x.Name() == string(name) && !x.Gone() {
+		return x
+	}
+	ch.exchange = ch.c.vh.Exchange(string(name))
+	return ch.exchange
 }
 
 // properties looks at those that mean something to the broker.
@@ -262,6 +271,9 @@ func (ch *channel) properties(t *core.Turn, m *core.Message) error {
 // in milliseconds.
 const maxTTL = uint64(10 * 365 * 24 * time.Hour / time.Millisecond)
 
+// maxKeys is how many further routing keys a message may have.
+const maxKeys = 250
+
 // carbonCopies takes the further routing keys from the headers CC and BCC. What
 // is in BCC no consumer is to see.
 func carbonCopies(m *core.Message, headers props.Table) error {
@@ -277,7 +289,9 @@ func carbonCopies(m *core.Message, headers props.Table) error {
 			if it.Value().Kind() != props.KindLongStr {
 				return soft(frame.PreconditionFailed, "invalid message: the header '%s' must be an array of longstr", name)
 			}
-			m.Keys = append(m.Keys, it.Value().Bytes())
+			if m.Keys = append(m.Keys, it.Value().Bytes()); len(m.Keys) > maxKeys {
+				return soft(frame.PreconditionFailed, "invalid message: more than %d keys in CC and BCC", maxKeys)
+			}
 		}
 		if name == "BCC" {
 			m.Props = withoutHeader(m.Props, name)
@@ -303,7 +317,7 @@ func (ch *channel) publishLater(t *core.Turn, m *core.Message) (core.Wait, error
 	if err != nil && !errors.Is(err, core.ErrQuota) {
 		return nil, ch.publishFailure(err)
 	}
-	if err := ch.tx.publish(prepared, ch.content.mandatory, len(m.Payload), err); err != nil {
+	if err := ch.tx.publish(prepared, ch.content.mandatory, err); err != nil {
 		return nil, err
 	}
 	ch.sent()

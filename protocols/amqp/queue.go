@@ -124,6 +124,9 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 			if w, err := ch.mayLeadTo(core.ResourceQueue, name, d.Exchange, true); w != nil || err != nil {
 				return nil, w, err
 			}
+			if w, err := ch.mayDie(d); w != nil || err != nil {
+				return nil, w, err
+			}
 		}
 		created := false
 		q, created, err = ch.c.vh.Declare(t, name, o)

@@ -1,6 +1,9 @@
 package amqp
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -15,9 +18,7 @@ func (ch *channel) settle(t *core.Turn, tag uint64, multiple bool, outcome core.
 		return ch.settleLaterLocked(tag, multiple, outcome)
 	}
 	list, ok := ch.out.takeLocked(c.scratch[:0], tag, multiple)
-	if ok && ch.out.limit > 0 {
-		c.out.resumeLocked(t)
-	}
+	ch.out.resumeLocked(t)
 	o.Unlock()
 	if !ok {
 		return soft(frame.PreconditionFailed, "unknown delivery tag %d", tag)
@@ -41,68 +42,58 @@ func settleAll(t *core.Turn, list []lent, outcome core.Outcome) {
 
 // takeLocked takes the deliveries that an acknowledgement names. Tag 0 is all of
 // them; any other must be one that is not acknowledged yet. (AMQP 1.8.3.13)
-func (h *channelOut) takeLocked(to []lent, tag uint64, multiple bool) (list []lent, ok bool) {
-	if tag == 0 && multiple {
-		for i := range h.lent {
-			if h.lent[i].from != nil {
-				to = append(to, h.lent[i])
-			}
+func (h *channelOut) takeLocked(list []lent, tag uint64, multiple bool) (_ []lent, ok bool) {
+	from, to := 0, len(h.lent)-1
+	if tag != 0 || !multiple {
+		if to = h.indexLocked(tag); to < 0 {
+			return nil, false
 		}
-		h.first += uint64(len(h.lent))
-		h.lent, h.outstanding = h.lent[:0], 0
-		return to, true
+		if !multiple {
+			from = to
+		}
 	}
-	i := h.indexLocked(tag)
-	if i < 0 {
-		return nil, false
-	}
-	from := i
-	if multiple {
-		from = 0
-	}
-	for ; from <= i; from++ {
-		if l := &h.lent[from]; l.from != nil {
-			to = append(to, *l)
-			*l = lent{}
+	for ; from <= to; from++ {
+		if l := &h.lent[from]; l.from != nil && !l.tx {
+			list = append(list, *l)
+			l.from = nil
 			h.outstanding--
 		}
 	}
 	h.trimLocked()
-	return to, true
+	return list, true
 }
 
 // indexLocked finds a delivery that is not acknowledged, -1 if there is none.
 func (h *channelOut) indexLocked(tag uint64) int {
-	if tag < h.first || tag >= h.first+uint64(len(h.lent)) {
-		return -1
-	}
-	i := int(tag - h.first)
-	if l := &h.lent[i]; l.from == nil || l.tx {
+	i, ok := slices.BinarySearchFunc(h.lent, tag, func(l lent, tag uint64) int { return cmp.Compare(l.tag, tag) })
+	if !ok || h.lent[i].from == nil || h.lent[i].tx {
 		return -1
 	}
 	return i
 }
 
-// trimLocked forgets what is acknowledged at the front.
+// trimLocked forgets the holes at the front, and all of them where they are the
+// majority.
 func (h *channelOut) trimLocked() {
 	n := 0
 	for n < len(h.lent) && h.lent[n].from == nil {
 		n++
 	}
-	if n == 0 {
-		return
-	}
-	h.first += uint64(n)
 	switch {
 	case n == len(h.lent):
 		h.lent = h.lent[:0]
-		if cap(h.lent) > 4096 {
-			h.lent = nil
-		}
-	case n < 64 && n < len(h.lent)/2:
-		h.lent = h.lent[n:] // the front is garbage until the next growth
-	default:
-		h.lent = h.lent[:copy(h.lent, h.lent[n:])]
+	case len(h.lent)-h.outstanding > max(64, h.outstanding):
+		h.lent = slices.DeleteFunc(h.lent, func(l lent) bool { return l.from == nil })
+	}
+	if cap(h.lent) > 4096 && len(h.lent) < cap(h.lent)/8 {
+		h.lent = slices.Clone(h.lent)
+	}
+}
+
+// resumeLocked has those asked again who waited for less to be outstanding.
+func (h *channelOut) resumeLocked(t *core.Turn) {
+	if h.limit == 0 || h.outstanding < h.limit {
+		h.paused.resume(t)
 	}
 }
 
@@ -119,7 +110,7 @@ func (ch *channel) recover(t *core.Turn, m frame.Method, args []byte) error {
 	o := ch.c.tc.Out()
 	o.Lock()
 	list, _ := ch.out.takeLocked(nil, 0, true)
-	ch.c.out.resumeLocked(t)
+	ch.out.resumeLocked(t)
 	o.Unlock()
 	if m == frame.MethodBasicRecover {
 		ch.reply(t, frame.AppendBasicRecoverOK(ch.ready(t), ch.n))

@@ -71,7 +71,7 @@ func (ch *channel) qos(t *core.Turn, args []byte) error {
 		o := ch.c.tc.Out()
 		o.Lock()
 		ch.out.limit = int(p.PrefetchCount)
-		ch.c.out.resumeLocked(t)
+		ch.out.resumeLocked(t)
 		o.Unlock()
 	} else {
 		o := ch.c.tc.Out()
@@ -152,7 +152,12 @@ func (ch *channel) begin(t *core.Turn, q *core.Queue, tag string, opt core.Consu
 	t.After(func(t *core.Turn) {
 		o.Lock()
 		k.begun = true
+		over := k.over
 		o.Unlock()
+		if over { // its queue went before the client knew of it
+			k.Cancelled(t, attached)
+			return
+		}
 		attached.Resume(t)
 	})
 	return nil

@@ -1,7 +1,9 @@
 package amqp
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
@@ -29,13 +31,19 @@ type txSettle struct {
 const (
 	maxTxPublishes = 65536
 	maxTxBytes     = 256 << 20
+	txOverhead     = 300 // of a message, beside what it carries
 )
 
 // publish adds a message. quota is the error of a queue that is full now; it is
 // asked again at the end.
-func (x *transaction) publish(p core.Prepared, mandatory bool, size int, quota error) error {
+func (x *transaction) publish(p core.Prepared, mandatory bool, quota error) error {
 	if quota != nil {
 		return soft(frame.PreconditionFailed, "partial tx completion: %v", quota)
+	}
+	m := p.Message()
+	size := len(m.Payload) + len(m.Props) + len(m.Topic) + txOverhead
+	for _, key := range m.Keys {
+		size += len(key)
 	}
 	if len(x.publishes) >= maxTxPublishes || x.bytes+size > maxTxBytes {
 		return soft(frame.PreconditionFailed, "transaction of more than %d messages or %d bytes", maxTxPublishes, maxTxBytes)
@@ -62,7 +70,7 @@ func (ch *channel) settleLaterLocked(tag uint64, multiple bool, outcome core.Out
 	for ; from <= to; from++ {
 		if l := &h.lent[from]; l.from != nil && !l.tx {
 			l.tx = true
-			ch.tx.settles = append(ch.tx.settles, txSettle{h.first + uint64(from), outcome})
+			ch.tx.settles = append(ch.tx.settles, txSettle{l.tag, outcome})
 		}
 	}
 	return nil
@@ -135,17 +143,23 @@ func (ch *channel) settleTx(t *core.Turn) {
 	list := make([]lent, 0, len(ch.tx.settles))
 	o.Lock()
 	for _, s := range ch.tx.settles {
-		l := &ch.out.lent[s.tag-ch.out.first]
+		l := ch.out.inTxLocked(s.tag)
 		list = append(list, *l)
-		*l = lent{}
+		l.from, l.tx = nil, false
 		ch.out.outstanding--
-		ch.out.trimLocked()
 	}
-	ch.c.out.resumeLocked(t)
+	ch.out.trimLocked()
+	ch.out.resumeLocked(t)
 	o.Unlock()
 	for i, l := range list {
 		l.from.Settle(t, l.ord, core.AtLeastOnce, ch.tx.settles[i].outcome)
 	}
+}
+
+// inTxLocked finds a delivery that a transaction has acknowledged.
+func (h *channelOut) inTxLocked(tag uint64) *lent {
+	i, _ := slices.BinarySearchFunc(h.lent, tag, func(l lent, tag uint64) int { return cmp.Compare(l.tag, tag) })
+	return &h.lent[i]
 }
 
 // rollback forgets what the transaction holds. What it has acknowledged is not
@@ -154,7 +168,7 @@ func (ch *channel) rollback() {
 	o := ch.c.tc.Out()
 	o.Lock()
 	for _, s := range ch.tx.settles {
-		ch.out.lent[s.tag-ch.out.first].tx = false
+		ch.out.inTxLocked(s.tag).tx = false
 	}
 	o.Unlock()
 	ch.tx = &transaction{}

@@ -410,11 +410,12 @@ func (m *crashModel) mayLocked(s *crashSession, msg *crashMsg, p *packet.Publish
 	return ""
 }
 
-// sure says whether a subscription was there when the message was first sent,
-// and is still: if not, what was sent twice may come the second time only.
+// sure says whether a subscription that nothing is lost of was there when the
+// message was first sent, and is still: if not, what was sent twice may come the
+// second time only.
 func sure(s *crashSession, msg *crashMsg) bool {
 	return slices.ContainsFunc(s.subs, func(sub *crashSub) bool {
-		return sub.acked != 0 && sub.acked < msg.first && sub.changed == 0 && crashMatch(sub.filter, msg.topic)
+		return sub.qos > 0 && sub.acked != 0 && sub.acked < msg.first && sub.changed == 0 && crashMatch(sub.filter, msg.topic)
 	})
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	startTimeout = 20 * time.Second
-	stopTimeout  = 20 * time.Second
+	startTimeout = 90 * time.Second // RabbitMQ takes ten where there is little else to do
+	stopTimeout  = 30 * time.Second
 )
 
 // mosquitto is where Debian puts it, a directory that is not on every PATH.
@@ -92,7 +92,11 @@ func StartCommand(name string, argv []string, addr string, others ...string) (Ta
 	if len(argv) == 0 {
 		return Target{}, nil, fmt.Errorf("start %s: empty command", name)
 	}
-	p := &process{name: name, cmd: exec.Command(argv[0], argv[1:]...), gone: make(chan struct{})}
+	return startProcess(name, exec.Command(argv[0], argv[1:]...), addr, others...)
+}
+
+func startProcess(name string, cmd *exec.Cmd, addr string, others ...string) (Target, func() error, error) {
+	p := &process{name: name, cmd: cmd, gone: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.last, &p.last
 	if err := p.cmd.Start(); err != nil {
 		return Target{}, nil, fmt.Errorf("start %s: %w", name, err)

@@ -25,16 +25,17 @@ var (
 	errAmnesia  = errors.New("the broker has forgotten the session")
 )
 
-// A client is one MQTT connection as a state machine: serve and take move it,
+// A client is one connection as a state machine: serve and take move it,
 // its loop owns it. What it publishes and receives is the business of its
 // flow and its receiver; it does the part of QoS 1 and 2 that only needs an
 // answer.
 type client struct {
 	greeting greeting
-	filter   string // subscribed to on the way up, if not empty
-	qos      byte   // of the subscription
-	resumes  bool   // the broker must remember the session
-	brief    bool   // leaves as soon as it is up
+	filter   string   // subscribed to on the way up, if not empty
+	qos      byte     // of the subscription
+	resumes  bool     // the broker must remember the session
+	brief    bool     // leaves as soon as it is up
+	amqp     *peer091 // nil: it speaks MQTT
 	flow     *flow
 	receiver *receiver
 
@@ -53,7 +54,11 @@ type client struct {
 
 // dial begins the connection.
 func (c *client) dial(l *loop) error {
-	sock, err := dial(l.to, len(l.clients))
+	to := l.to
+	if c.amqp != nil {
+		to = l.amqp
+	}
+	sock, err := dial(to, len(l.clients))
 	if err != nil {
 		return fmt.Errorf("client %s: %w", c.greeting.id, err)
 	}
@@ -79,7 +84,11 @@ func (c *client) serve(e event) {
 			return
 		}
 		c.stage, c.hello = greeted, c.loop.now()
-		c.out = c.greeting.append(c.out)
+		if c.amqp == nil {
+			c.out = c.greeting.append(c.out)
+		} else {
+			c.out = append(c.out, amqpProtocol...)
+		}
 		c.blocked = true // the poller waits for writability; flush ends that
 	}
 	if e.readable {
@@ -125,6 +134,10 @@ func (c *client) readOnce() {
 		return
 	}
 	c.loop.in += int64(n)
+	if c.amqp != nil {
+		c.takeFrames(buf[:torn+n], c.loop.now())
+		return
+	}
 	c.take(buf[:torn+n], c.loop.now())
 }
 
@@ -249,13 +262,13 @@ func (c *client) flush() {
 		}
 		return
 	}
-	if c.stage == leaving {
+	if c.stage == leaving && c.amqp == nil {
 		c.sock.finish()
 	}
 }
 
 // leave says DISCONNECT; the socket is half-closed behind it, and the broker
-// closes the rest. [MQTT-3.14.4]
+// closes the rest. [MQTT-3.14.4] In AMQP the broker answers before.
 func (c *client) leave() {
 	if c.stage != up {
 		c.close()
@@ -264,6 +277,10 @@ func (c *client) leave() {
 	c.stage = leaving
 	c.loop.up--
 	c.loop.moving++
+	if c.amqp != nil {
+		c.farewell()
+		return
+	}
 	c.out = append(c.out, headDisconnect, 0)
 	c.touch()
 }

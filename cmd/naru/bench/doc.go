@@ -1,4 +1,4 @@
-// Package bench drives an MQTT 3.1.1 broker and reports what one delivered
+// Package bench drives an MQTT 3.1.1 or AMQP 0-9-1 broker and reports what one delivered
 // message costs it: the figure is the broker's own CPU time, read from /proc
 // before and after, divided by the messages that arrived.
 //

@@ -30,11 +30,13 @@ const endless = math.MaxUint64
 type flow struct {
 	index   uint32
 	topic   string
+	key     string // what it reaches the receiver with: the topic, or a routing key
 	qos     byte
 	window  uint64
-	readers int32   // receivers that each message must reach
-	pub     *client // whose connection it uses
-	paced   bool    // sends when told, not when credit comes back
+	readers int32    // receivers that each message must reach
+	pub     *client  // whose connection it uses
+	paced   bool     // sends when told, not when credit comes back
+	confirm *latency // of the acknowledgements
 
 	frame  []byte // a whole PUBLISH, to be copied and patched
 	idAt   int
@@ -53,6 +55,7 @@ type owed struct {
 	parts int32
 	id    uint16 // 0 when no acknowledgement is due
 	head  byte   // the acknowledgement that is due
+	sent  time.Duration
 }
 
 func newFlow(index int, topic string, s Scenario, readers int) *flow {
@@ -63,6 +66,8 @@ func newFlow(index int, topic string, s Scenario, readers int) *flow {
 	f := &flow{
 		index:   uint32(index),
 		topic:   topic,
+		key:     topic,
+		confirm: new(latency),
 		qos:     s.QoS,
 		window:  uint64(s.Window),
 		readers: int32(readers),
@@ -72,6 +77,14 @@ func newFlow(index int, topic string, s Scenario, readers int) *flow {
 	payload := make([]byte, s.Size)
 	binary.BigEndian.PutUint32(payload, f.index)
 	copy(payload[headerSize:], f.body)
+	switch s.Protocol {
+	case AMQP:
+		f.frame = appendAMQPPublish(nil, topic, s.QoS > 0, payload)
+		f.bodyAt = len(f.frame) - s.Size - 1
+		return f
+	case MQTTToAMQP:
+		f.key = routingKey(topic)
+	}
 	f.frame = appendPublish(nil, topic, s.QoS, 0, payload)
 	f.bodyAt = len(f.frame) - s.Size
 	f.idAt = f.bodyAt - 2
@@ -129,7 +142,7 @@ func (f *flow) send(n uint64, stamp time.Duration) {
 		at := len(out)
 		out = append(out, f.frame...)
 		slot := &f.slots[f.next&uint64(len(f.slots)-1)]
-		*slot = owed{parts: f.readers}
+		*slot = owed{parts: f.readers, sent: stamp}
 		if f.qos > 0 {
 			id := uint16(f.next%idCycle) + 1
 			slot.parts++
@@ -137,7 +150,9 @@ func (f *flow) send(n uint64, stamp time.Duration) {
 			if f.qos == 2 {
 				slot.head = headPubrec
 			}
-			binary.BigEndian.PutUint16(out[at+f.idAt:], id)
+			if f.idAt > 0 {
+				binary.BigEndian.PutUint16(out[at+f.idAt:], id)
+			}
 		}
 		header := out[at+f.bodyAt:]
 		binary.BigEndian.PutUint64(header[4:], f.next)
@@ -160,7 +175,33 @@ func (f *flow) acknowledge(head byte, id uint16, now time.Duration) error {
 		return nil
 	}
 	slot.id = 0
+	f.confirm.record(now - slot.sent)
 	f.pay(slot, now)
+	return nil
+}
+
+// confirmed takes basic.ack: of the message of that number, counted from 1, or
+// of all up to it.
+func (f *flow) confirmed(tag uint64, multiple bool, now time.Duration) error {
+	if tag == 0 || tag > f.next || f.qos == 0 {
+		return fmt.Errorf("confirm of message %d, %d are sent: %w", tag, f.next, errSurprise)
+	}
+	from := tag - 1
+	if multiple {
+		from = min(from, f.head)
+	}
+	for n := from; n < tag; n++ {
+		slot := &f.slots[n&uint64(len(f.slots)-1)]
+		if n < f.head || slot.id == 0 {
+			if !multiple {
+				return fmt.Errorf("confirm of message %d again: %w", tag, errSurprise)
+			}
+			continue
+		}
+		slot.id = 0
+		f.confirm.record(now - slot.sent)
+		f.pay(slot, now)
+	}
 	return nil
 }
 

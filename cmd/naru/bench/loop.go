@@ -31,6 +31,7 @@ const (
 type loop struct {
 	poll    *poller
 	to      endpoint
+	amqp    endpoint // of the clients that speak AMQP
 	over    Over
 	born    time.Time
 	buf     []byte    // every read goes here; a client keeps only the torn packet at the end

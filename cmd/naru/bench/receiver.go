@@ -13,6 +13,7 @@ type tally struct {
 	late      int64 // after one that was sent later
 	corrupt   int64 // not what was sent, or not to whom it was sent
 	delay     latency
+	confirm   latency // of what publishers are told
 }
 
 // A receiver judges what reaches one subscriber: which numbers of which flow,
@@ -41,7 +42,7 @@ func (r *receiver) deliver(topic, payload []byte, now time.Duration) {
 	}
 	f := r.flows[at]
 	n := binary.BigEndian.Uint64(payload[4:])
-	if n >= f.next || string(topic) != f.topic || !bytes.Equal(payload[headerSize:], f.body) {
+	if n >= f.next || string(topic) != f.key || !bytes.Equal(payload[headerSize:], f.body) {
 		r.tally.corrupt++
 		return
 	}

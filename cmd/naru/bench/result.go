@@ -35,6 +35,10 @@ type Result struct {
 	P50 time.Duration `json:"p50_ns"` // from send to arrival; for Connect, to the last answer
 	P99 time.Duration `json:"p99_ns"`
 
+	// From send to the acknowledgement that the publisher gets, of QoS 1 or of AMQP.
+	ConfirmP50 time.Duration `json:"confirm_p50_ns,omitempty"`
+	ConfirmP99 time.Duration `json:"confirm_p99_ns,omitempty"`
+
 	RSSBefore int64 `json:"rss_before"`
 	RSSAfter  int64 `json:"rss_after"`
 	RSSPeak   int64 `json:"rss_peak"` // of samples, four each second
@@ -128,6 +132,9 @@ func (r Result) figure() string {
 	}
 	if r.P99 > 0 {
 		parts = append(parts, fmt.Sprintf("p50 %v p99 %v", short(r.P50), short(r.P99)))
+	}
+	if r.ConfirmP99 > 0 {
+		parts = append(parts, fmt.Sprintf("acknowledged p50 %v p99 %v", short(r.ConfirmP50), short(r.ConfirmP99)))
 	}
 	if i := r.Idle; i != nil {
 		parts = append(parts, fmt.Sprintf("RSS %.2f then %.2f, PSS %.2f then %.2f KiB, load %.1f%%",

@@ -13,6 +13,7 @@ import (
 type Target struct {
 	Name string
 	Addr string // host:port, MQTT over plain TCP
+	AMQP string // host:port, AMQP over plain TCP; "" if there is none
 	// Layered are the addresses of MQTT over other things, where there are such.
 	Layered map[Over]string
 	PID     int    // 0: unknown, so there are no figures of CPU and memory
@@ -36,7 +37,10 @@ func Run(ctx context.Context, t Target, s Scenario) (Result, error) {
 	if err := s.Validate(); err != nil {
 		return Result{}, err
 	}
-	if t.addr(s.Over) == "" {
+	if s.Protocol != MQTT && t.AMQP == "" {
+		return Result{}, fmt.Errorf("%s does not serve AMQP here", t.Name)
+	}
+	if s.Protocol != AMQP && t.addr(s.Over) == "" {
 		return Result{}, fmt.Errorf("%s does not serve MQTT over %v here", t.Name, s.Over)
 	}
 	limit, err := fileLimit()
@@ -68,7 +72,7 @@ func RunAll(ctx context.Context, targets []Target, scenarios []Scenario, rounds 
 	for range rounds {
 		for _, s := range scenarios {
 			for _, t := range targets {
-				if t.addr(s.Over) == "" && s.Over != TCP {
+				if t.addr(s.Over) == "" && s.Over != TCP || t.AMQP == "" && s.Protocol != MQTT {
 					continue // it does not speak that
 				}
 				result, err := Run(ctx, t, s)
@@ -104,9 +108,19 @@ type rig struct {
 }
 
 func newRig(t Target, s Scenario) (*rig, error) {
-	l, err := newLoop(t.addr(s.Over), s.Over, s.Size+1024)
+	addr := t.addr(s.Over)
+	if s.Protocol == AMQP {
+		addr = t.AMQP
+	}
+	l, err := newLoop(addr, s.Over, s.Size+1024)
 	if err != nil {
 		return nil, err
+	}
+	if s.Protocol != MQTT {
+		if l.amqp, err = resolve(t.AMQP); err != nil {
+			l.close()
+			return nil, err
+		}
 	}
 	var id [3]byte
 	_, _ = rand.Read(id[:]) // it never fails: it ends the program instead
@@ -266,6 +280,7 @@ func (r *rig) result(from, to mark, delays *latency) Result {
 	}
 	if delays != nil {
 		result.P50, result.P99 = delays.quantile(0.50), delays.quantile(0.99)
+		result.ConfirmP50, result.ConfirmP99 = r.tally.confirm.quantile(0.50), r.tally.confirm.quantile(0.99)
 	}
 	if r.target.PID != 0 && result.Elapsed > 0 {
 		others := (to.machine - from.machine) - (to.broker - from.broker) - (to.own - from.own)

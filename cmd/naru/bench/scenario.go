@@ -35,6 +35,11 @@ type Scenario struct {
 	// sessions, whatever Kind has many of.
 	N int `json:"n"`
 
+	// Protocol is what is spoken. In AMQP, QoS 1 is persistent messages with
+	// confirms in durable queues, and QoS 0 transient ones without; consumers
+	// acknowledge both.
+	Protocol Protocol `json:"protocol,omitempty"`
+
 	// Over is what MQTT goes over.
 	Over Over `json:"over,omitempty"`
 
@@ -127,6 +132,12 @@ func (s Scenario) Validate() error {
 	check(s.Wait >= 0, "wait must not be negative")
 	check(!s.Churn || s.Kind == Connect, "churn is for connect")
 	check(!s.Subscribe || !s.streams(), "subscribe is for idle and connect")
+	if s.Protocol != MQTT {
+		check(s.Kind == Pairs || s.Kind == Paced, "AMQP is for pairs and paced")
+		check(s.QoS <= 1, "AMQP has no QoS 2")
+		check(s.Over == TCP, "AMQP goes over TCP here")
+		check(s.Size <= maxAMQPSize, "size must be %d bytes at most", maxAMQPSize)
+	}
 	if s.streams() {
 		check(s.Size >= headerSize && s.Size <= maxSize, "size must be %d to %d bytes", headerSize, maxSize)
 		check(s.Window >= 1 && s.Window <= idCycle, "window must be 1 to %d", idCycle)
@@ -169,6 +180,9 @@ func (s Scenario) sockets() int {
 // the same string measure the same.
 func (s Scenario) String() string {
 	var b strings.Builder
+	if s.Protocol != MQTT {
+		b.WriteString(s.Protocol.String() + " ")
+	}
 	b.WriteString(string(s.Kind))
 	if s.streams() {
 		fmt.Fprintf(&b, " qos%d", s.QoS)

@@ -41,6 +41,10 @@ func TestValidate(t *testing.T) {
 		{Idle, func(s *Scenario) { s.KeepAlive = 19 * time.Hour }, "keep-alive"},
 		{Idle, func(s *Scenario) { s.Churn = true }, "churn"},
 		{Connect, func(s *Scenario) { s.Rate = -1 }, "rate"},
+		{Fanout, func(s *Scenario) { s.Protocol = AMQP }, "pairs and paced"},
+		{Pairs, func(s *Scenario) { s.Protocol, s.QoS = AMQP, 2 }, "no QoS 2"},
+		{Pairs, func(s *Scenario) { s.Protocol, s.Over = MQTTToAMQP, TLS }, "over TCP"},
+		{Pairs, func(s *Scenario) { s.Protocol, s.Size = AMQP, maxAMQPSize+1 }, "size"},
 	}
 	for _, test := range tests {
 		s := Defaults(test.kind)

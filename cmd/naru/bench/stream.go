@@ -70,6 +70,13 @@ func (r *rig) subscriber(index int, filter string, flows ...*flow) *client {
 	c := r.client('s', index)
 	c.filter, c.qos = filter, r.spec.QoS
 	c.receiver = newReceiver(&r.tally, flows...)
+	if r.spec.Protocol != MQTT {
+		c.amqp = r.peer091()
+		c.amqp.queue, c.amqp.durable = filter, r.spec.QoS > 0
+		if r.spec.Protocol == MQTTToAMQP {
+			c.amqp.binding = routingKey(filter)
+		}
+	}
 	c.greeting.clean = r.spec.Kind != Persistent && r.spec.Kind != Offline
 	r.receivers = append(r.receivers, c.receiver)
 	return c
@@ -77,7 +84,11 @@ func (r *rig) subscriber(index int, filter string, flows ...*flow) *client {
 
 func (r *rig) publisher(f *flow) *client {
 	c := r.client('p', int(f.index))
-	c.flow, f.pub = f, c
+	c.flow, f.pub, f.confirm = f, c, &r.tally.confirm
+	if r.spec.Protocol == AMQP {
+		c.amqp = r.peer091()
+		c.amqp.confirms = r.spec.QoS > 0
+	}
 	return c
 }
 
@@ -119,7 +130,7 @@ func (r *rig) measure(ctx context.Context) (from, to mark, delays latency, err e
 	if from, err = r.mark(r.tally.delivered); err != nil {
 		return from, to, delays, err
 	}
-	r.tally.delay = latency{}
+	r.tally.delay, r.tally.confirm = latency{}, latency{}
 	if err = r.drive(ctx, from.at+r.spec.Duration, never); err != nil {
 		return from, to, delays, err
 	}

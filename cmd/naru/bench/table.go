@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // A Table is rows under a header, for a terminal.
@@ -27,11 +28,11 @@ func (t Table) String() string {
 
 // List is every result in a row of its own.
 func List(results []Result) Table {
-	t := Table{Header: []string{"scenario", "target", "cost", "unit", "per second", "p50", "p99", "RSS MiB", "lost", "dup", "own us"}}
+	t := Table{Header: []string{"scenario", "target", "cost", "unit", "per second", "p50", "p99", "acked p50", "p99", "RSS MiB", "lost", "dup", "own us"}}
 	for _, r := range results {
 		cost, unit := r.Cost()
 		t.Rows = append(t.Rows, []string{
-			r.Label, r.Target, number(cost), unit, number(r.PerSecond), delay(r), delay99(r),
+			r.Label, r.Target, number(cost), unit, number(r.PerSecond), delay(r), delay99(r), took(r.ConfirmP50), took(r.ConfirmP99),
 			fmt.Sprintf("%d>%d", r.RSSBefore>>20, r.RSSAfter>>20),
 			fmt.Sprint(r.Lost), fmt.Sprint(r.Duplicates), number(r.OwnCPU),
 		})
@@ -120,16 +121,12 @@ func ratio(a, b float64) string {
 	return number(a / b)
 }
 
-func delay(r Result) string {
-	if r.P50 == 0 {
-		return "-"
-	}
-	return short(r.P50).String()
-}
+func delay(r Result) string   { return took(r.P50) }
+func delay99(r Result) string { return took(r.P99) }
 
-func delay99(r Result) string {
-	if r.P99 == 0 {
+func took(d time.Duration) string {
+	if d == 0 {
 		return "-"
 	}
-	return short(r.P99).String()
+	return short(d).String()
 }

@@ -46,3 +46,27 @@ func TestBenchOver(t *testing.T) {
 		t.Errorf("a pigeon: %+v", p)
 	}
 }
+
+// TestBenchAMQP: it counts right in AMQP, and from MQTT to AMQP.
+func TestBenchAMQP(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the load runs on Linux only")
+	}
+	p := runNaru(t, naruBinary(t), t.TempDir(), "bench", "pairs", "--protocol", "amqp,mqtt-amqp", "--json", "--qos", "0,1",
+		"--n", "5", "--messages", "2000", "--window", "16", "--data", t.TempDir())
+	var results []bench.Result
+	if err := json.Unmarshal([]byte(p.out), &results); err != nil || p.code != 0 {
+		t.Fatalf("exit code %d, %v\n%s%s", p.code, err, p.out, p.err)
+	}
+	if len(results) != 4 {
+		t.Fatalf("%d results", len(results))
+	}
+	for _, r := range results {
+		if r.Messages != 2000 || r.Lost != 0 || r.Broken() != nil || (r.ConfirmP99 > 0) != (r.Scenario.QoS > 0) {
+			t.Errorf("%s: %d messages, %d lost, %v, acknowledged after %v", r.Label, r.Messages, r.Lost, r.Broken(), r.ConfirmP99)
+		}
+	}
+	if p := runNaru(t, naruBinary(t), t.TempDir(), "bench", "--protocol", "semaphore"); p.code == 0 {
+		t.Errorf("flags: %+v", p)
+	}
+}

@@ -104,7 +104,10 @@ func (m Method) Class() uint16 { return uint16(m >> 16) }
 func (m Method) ID() uint16 { return uint16(m) }
 
 // Known says whether there is such a method, whoever sends it.
-func (m Method) Known() bool { return methodNames[m] != "" }
+func (m Method) Known() bool {
+	// The two that come with every message do without the map.
+	return m == MethodBasicPublish || m == MethodBasicAck || methodNames[m] != ""
+}
 
 // String returns the name, as "basic.publish".
 func (m Method) String() string {

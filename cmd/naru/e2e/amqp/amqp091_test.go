@@ -11,7 +11,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
 
-// patience is how long a library waits for what must come.
+// patience is how long scripts and libraries wait for what must come.
 const patience = 10 * time.Second
 
 // A client is a connection by amqp091-go, with names of its own.
@@ -359,7 +359,7 @@ func reconnect(c *client) {
 	broken := c.connect()
 	deliveries := c.consume(c.channel(broken), queue, false)
 	c.must(next(c, deliveries).Ack(false))
-	next(c, deliveries)
+	c.bodies(deliveries, "b", "c")
 	c.must(broken.CloseDeadline(time.Now().Add(patience)))
 	again := c.consume(c.channel(c.connect()), queue, false)
 	for _, body := range []string{"b", "c"} {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"testing"
-	"time"
 )
 
 // rabbit is the one RabbitMQ of this process.
@@ -52,5 +51,5 @@ func TestMain(m *testing.M) {
 }
 
 func (b *Broker) runner() *Runner {
-	return &Runner{Addr: b.Addr, Restart: b.Restart, Patience: 5 * time.Second}
+	return &Runner{Addr: b.Addr, Restart: b.Restart, Patience: patience}
 }

@@ -61,7 +61,7 @@
 //	sleep 100ms # why             the reason is not optional
 //	restart, kill9                end the broker and start it again
 //
-// An expectation waits for five seconds. A script ends with a check that
+// An expectation waits for ten seconds. A script ends with a check that
 // nothing has come that it did not ask for.
 //
 // # Methods and values

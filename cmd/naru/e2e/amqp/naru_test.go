@@ -27,18 +27,9 @@ var shared struct {
 	err error
 }
 
-// notYet skips what Naru cannot do as long as its adapter is being written.
-func notYet(t *testing.T) {
-	t.Helper()
-	if os.Getenv("TEST_NARU_AMQP") != "1" {
-		t.Skip("Naru's AMQP is being written; TEST_NARU_AMQP=1 to see how far it is")
-	}
-}
-
 // needNaru starts it when a test first asks.
 func needNaru(t *testing.T) *Broker {
 	t.Helper()
-	notYet(t)
 	shared.Do(func() {
 		var dir string
 		if dir, shared.err = os.MkdirTemp("", "naru-e2e"); shared.err == nil {
@@ -57,7 +48,6 @@ func needNaru(t *testing.T) *Broker {
 // ownNaru starts one for a test that does something to it.
 func ownNaru(t *testing.T) *Naru {
 	t.Helper()
-	notYet(t)
 	n, err := startNaru(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

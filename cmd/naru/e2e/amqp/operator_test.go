@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// The tests of this file do something to RabbitMQ as a whole, so they run one
+// after the other and before all that is parallel.
+
 // A conversation is a script that a test plays line by line, because it does
 // something to the broker in between.
 type conversation struct {
@@ -37,6 +40,7 @@ func (c *conversation) do(lines ...string) {
 // nothing, nor who did not announce that it listens.
 func TestBlocked(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
 		r := needRabbit(t)
 		blocked(t, r.runner(), "low on memory", func(short bool) error {
 			mark := "0.4"
@@ -47,6 +51,7 @@ func TestBlocked(t *testing.T) {
 		})
 	})
 	t.Run("naru", func(t *testing.T) {
+		t.Parallel()
 		n := ownNaru(t)
 		blocked(t, n.runner(), "low on disk", n.shortOfDisk)
 	})
@@ -80,12 +85,14 @@ func blocked(t *testing.T, r *Runner, reason string, short func(bool) error) {
 // TestForced: a connection that the operator closes is told so.
 func TestForced(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
 		r := needRabbit(t)
 		forced(t, r.runner(), func() error {
 			return r.ctl("close_all_connections", "--vhost", "policies", "time to go")
 		})
 	})
 	t.Run("naru", func(t *testing.T) {
+		t.Parallel()
 		n := ownNaru(t)
 		forced(t, n.runner(), n.shutDown)
 	})
@@ -96,7 +103,7 @@ func forced(t *testing.T, r *Runner, force func() error) {
 	c.do("c1 open vhost='policies'", "c1.1 open")
 	done := make(chan error, 1)
 	go func() { done <- force() }() // a broker that shuts down waits for our close-ok
-	c.p.Patience = 20 * time.Second
+	c.p.Patience = time.Minute      // rabbitmqctl can take its time
 	c.do("c1 < connection-error 320 none 'CONNECTION_FORCED - '...")
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -108,9 +115,16 @@ func TestRestart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes the time of a start of RabbitMQ")
 	}
-	t.Run("rabbitmq", func(t *testing.T) { restarted(t, needRabbit(t).runner(), "restart") })
-	t.Run("naru", func(t *testing.T) { restarted(t, ownNaru(t).runner(), "restart") })
-	t.Run("naru killed", func(t *testing.T) { restarted(t, ownNaru(t).runner(), "kill9") })
+	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
+		restarted(t, needRabbit(t).runner(), "restart")
+	})
+	for _, how := range []string{"restart", "kill9"} {
+		t.Run("naru "+how, func(t *testing.T) {
+			t.Parallel()
+			restarted(t, ownNaru(t).runner(), how)
+		})
+	}
 }
 
 func restarted(t *testing.T, r *Runner, how string) {
