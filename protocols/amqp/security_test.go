@@ -399,10 +399,10 @@ func TestSecurity27Caps(t *testing.T) {
 			raw := copiesTo("BCC", slices.Repeat([]string{"cc"}, n)...)
 			p.Send(appendPublish(nil, 1, "", "cc", 0, raw, []byte("x")))
 		}
-		publish(10_000)
+		publish(maxKeys + 1)
 		p.wantClose(1, frame.PreconditionFailed)
 		p.openChannel(1)
-		publish(250)
+		publish(maxKeys)
 		p.send(1, frame.MethodQueueDeclare, uint16(0), "cc", bits(1), noTable)
 		p.want(1, frame.MethodQueueDeclareOK)
 		if n := b.vhost().Queue("cc").Info().Ready; n != 1 {
