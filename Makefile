@@ -27,7 +27,7 @@ fuzz: ## fuzz every target for FUZZTIME (default 1m)
 	.ci/fuzz $${FUZZTIME:-1m}
 
 .PHONY: e2e
-e2e: ## conversation scripts and real clients against the real binary and Mosquitto
+e2e: ## conversation scripts and real clients against the real binary, Mosquitto and RabbitMQ
 	go test -count=1 ./cmd/naru/e2e/...
 
 .PHONY: crash

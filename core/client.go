@@ -193,7 +193,7 @@ func (q *Queue) consumerInfos() []ConsumerInfo {
 	defer q.mu.Unlock()
 	active := (*Consumer)(nil) // all are
 	if n := q.named; n != nil && n.opt.SingleActive && len(q.consumers) > 0 {
-		if active = n.client().active.Load(); active == nil {
+		if active = n.active; active == nil {
 			active = q.consumers[0]
 		}
 	}
@@ -201,7 +201,7 @@ func (q *Queue) consumerInfos() []ConsumerInfo {
 	for _, c := range q.consumers {
 		i := ConsumerInfo{
 			VHost: q.vh.name, Queue: q.name, Acks: c.opt.QoS > AtMostOnce, Exclusive: c.opt.Exclusive,
-			Active: active == nil || active == c.client(), Priority: c.opt.Priority, Prefetch: c.opt.Limit, Unacked: int64(c.unsettled),
+			Active: active == nil || active == c, Priority: c.opt.Priority, Prefetch: c.opt.Limit, Unacked: int64(c.unsettled),
 		}
 		if c.credit != nil {
 			i.Unacked = int64(c.credit.used.Load())

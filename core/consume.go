@@ -77,14 +77,54 @@ func (q *Queue) attachLocked(c *Consumer) {
 	}
 	n.consumed = true
 	n.ranked = n.ranked || n.opt.SingleActive || c.opt.Priority != 0
-	if n.opt.SingleActive {
-		n.client().active.CompareAndSwap(nil, c.client())
-	}
 	at := len(q.consumers)
 	for at > 0 && q.consumers[at-1].opt.Priority < c.opt.Priority {
 		at--
 	}
 	q.consumers = slices.Insert(q.consumers, at, c)
+	if n.active == nil {
+		q.activateLocked(c)
+	}
+}
+
+// activateLocked has a queue with a single active consumer serve this one from now
+// on, which may be nil.
+func (q *Queue) activateLocked(c *Consumer) {
+	n := q.named
+	if !n.opt.SingleActive || n.root != nil {
+		return
+	}
+	n.active = c
+	if n.lanes != nil {
+		var k *laneCredit
+		if c != nil {
+			k = c.credit
+		}
+		n.lanes.active.Store(k)
+	}
+}
+
+// activeServesLocked has the single active consumer of a queue with priorities take
+// from the highest lane first, if there is one.
+func (q *Queue) activeServesLocked(t *Turn) bool {
+	n := q.named
+	if n == nil || n.lanes == nil || n.active == nil {
+		return false
+	}
+	t.Do(n.active.resumeLanes)
+	return true
+}
+
+// servesLocked says whether the consumer is one that gets messages now.
+func (q *Queue) servesLocked(c *Consumer) bool {
+	n := q.named
+	switch {
+	case n == nil || !n.opt.SingleActive:
+		return true
+	case n.root != nil:
+		return n.root.named.lanes.active.Load() == c.credit
+	}
+	return n.active == c
 }
 
 // detachLocked takes a consumer off the list.
@@ -101,11 +141,13 @@ func (q *Queue) detachLocked(t *Turn, c *Consumer) {
 	if n.exclusive == c {
 		n.exclusive = nil
 	}
-	gone := n.client().active.CompareAndSwap(c.client(), nil)
-	if len(q.consumers) > 0 {
-		if gone && n.opt.SingleActive { // not whoever comes next, but who has waited
-			n.client().active.CompareAndSwap(nil, q.consumers[0].client())
+	if n.active == c {
+		q.activateLocked(nil)
+		if len(q.consumers) > 0 {
+			q.activateLocked(q.consumers[0])
 		}
+	}
+	if len(q.consumers) > 0 {
 		return
 	}
 	n.used = t.Now
@@ -137,7 +179,9 @@ func (c *Consumer) stop(t *Turn) {
 	}
 	c.stopped = true
 	q.detachLocked(t, c)
-	q.deliverLocked(t) // another may be the active one now
+	if !q.activeServesLocked(t) {
+		q.deliverLocked(t) // another may be the active one now
+	}
 }
 
 // Holds says whether the consumer has something that it has not settled.
@@ -150,39 +194,11 @@ func (c *Consumer) Holds() bool {
 	return c.unsettled > 0
 }
 
-// client is what the queue that was declared has, of a lane or itself.
-func (n *named) client() *named {
-	if n.root != nil {
-		return n.root.named
-	}
-	return n
-}
-
-// client is the consumer that the client has, of that on a lane or itself.
-func (c *Consumer) client() *Consumer {
-	if c.credit != nil {
-		return c.credit.root
-	}
-	return c
-}
-
-// mayServe says whether the consumer is the active one of a queue that has one at
-// a time, or could be.
-func (n *named) mayServe(c *Consumer) bool {
-	a := n.client().active.Load()
-	return a == nil || a == c.client()
-}
-
 // lendByRankLocked finds a consumer for e where some come before others. Those
 // of one priority take turns: who was served goes behind them.
 func (q *Queue) lendByRankLocked(t *Turn, e *entry) bool {
-	if n := q.named; n.opt.SingleActive {
-		n.client().active.CompareAndSwap(nil, q.consumers[0].client())
-		i := slices.IndexFunc(q.consumers, n.mayServe)
-		return i >= 0 && q.tryLocked(t, q.consumers[i], e)
-	}
 	for i, c := range q.consumers {
-		if !q.tryLocked(t, c, e) {
+		if !q.servesLocked(c) || !q.tryLocked(t, c, e) {
 			continue
 		}
 		last := i

@@ -266,7 +266,9 @@ func (c *Consumer) cancel(t *Turn) {
 	defer q.mu.Unlock()
 	c.cancelLocked(t)
 	if len(q.consumers) > 0 {
-		q.deliverLocked(t)
+		if !q.activeServesLocked(t) {
+			q.deliverLocked(t)
+		}
 		return
 	}
 	if q.named != nil {
@@ -326,6 +328,9 @@ func (c *Consumer) cancelLocked(t *Turn) {
 
 // creditLocked says whether the consumer may have one more.
 func (c *Consumer) creditLocked() bool {
+	if c.credit != nil {
+		return c.opt.Limit == 0 || c.credit.used.Load() < c.opt.Limit
+	}
 	return c.opt.Limit == 0 || c.unsettled < c.opt.Limit
 }
 

@@ -114,8 +114,9 @@ func (q *Queue) buryLater(list []dying, wait Wait) {
 	})
 }
 
-// publishDead publishes a dead letter. One that nothing is bound for, that a full
-// queue refuses, or that goes in a circle is dropped, as RabbitMQ does.
+// publishDead publishes a dead letter. One that nothing is bound for is dropped, as
+// RabbitMQ does. A queue that is full and refuses it, or to which it would go in a
+// circle, is left out: no publisher is there to send it to the others again.
 func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait {
 	if dl == nil { // a change of policy
 		return nil

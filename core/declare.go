@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/narumq/naru/core/internal/wheel"
 )
@@ -45,8 +44,6 @@ type named struct {
 	lanes *lanes       // of a queue with priorities, but not of its lanes; never changed
 	root  *Queue       // of a lane: the queue with priorities; never changed
 
-	active atomic.Pointer[Consumer] // of SingleActive, for all lanes
-
 	// guarded by q.mu: what is in force of the options, with the policies
 	expires       int64
 	deliveryLimit int32
@@ -54,6 +51,7 @@ type named struct {
 
 	// guarded by q.mu
 	exclusive  *Consumer // the only one, by its wish
+	active     *Consumer // of SingleActive, but not of a lane
 	ranked     bool      // consumers are not all alike
 	consumed   bool      // there has been a consumer
 	deadLetter *DeadLetter

@@ -13,8 +13,9 @@ import (
 // the queue consumes from all lanes, with one credit; when it has room the
 // highest lane is asked first.
 type lanes struct {
-	mu   sync.Mutex // before the lock of any lane; guards what follows, and who consumes from which lane
-	list []*Queue   // by priority; nil for one that has not been used
+	mu     sync.Mutex                 // before the lock of any lane; guards what follows, and who consumes from which lane
+	list   []*Queue                   // by priority; nil for one that has not been used
+	active atomic.Pointer[laneCredit] // of SingleActive: who is served, on all lanes
 	// snapshot is list, for those who must not wait.
 	snapshot atomic.Pointer[[]*Queue]
 }

@@ -313,7 +313,7 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 	if q.kind == KindNamed && c.isSession() && (m.Syntax == SyntaxAMQP || !t.bus.unrestricted.Load()) {
 		return false // whether its key is a topic is looked at, and whether it may have it
 	}
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
 		return false
 	}
 	if !c.offerLocked(t, m, e) {
@@ -379,7 +379,7 @@ func (q *Queue) readyBytesLocked() int64 {
 func (q *Queue) awaitedLocked() bool {
 	free := int64(0)
 	for _, c := range q.consumers {
-		if n := q.named; c.paused || n != nil && n.opt.SingleActive && !n.mayServe(c) {
+		if c.paused || !q.servesLocked(c) {
 			continue
 		}
 		if c.opt.Limit == 0 {

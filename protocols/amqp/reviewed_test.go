@@ -29,14 +29,22 @@ func TestReviewedTxRecover(t *testing.T) {
 	}
 	ch.Publish("", "q", false, false, rabbit.Publishing{Body: []byte("x")})
 	ch.Tx()
-	time.Sleep(100 * time.Millisecond)
 	d, ok, err := ch.Get("q", false)
-	t.Log(ok, err)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 	d.Ack(false)
 	//lint:ignore SA1019 what clients may still do is what is tested
-	t.Log(ch.Recover(true))
-	t.Log(ch.TxCommit())
-	time.Sleep(200 * time.Millisecond)
+	err = ch.Recover(true)
+	if err == nil {
+		err = ch.TxCommit()
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if _, ok, err := ch.Get("q", true); ok || err != nil {
+		t.Error("what a transaction had acknowledged is there still:", ok, err)
+	}
 }
 
 type owner struct{}

@@ -322,9 +322,8 @@ func TestSecurity9Garbage(t *testing.T) {
 // TestSecurity27Caps: whatever a client may choose the number of has a ceiling.
 func TestSecurity27Caps(t *testing.T) {
 	b := newBox(t, func(o *boxOptions) { o.config.ChannelMax, o.config.MaxConsumers = 5, 3 })
-	connect := func(t *testing.T) *peer {
+	connect := func() *peer {
 		p := b.open()
-		p.t = t
 		p.Send(appendMethod([]byte(frame.Protocol), 0, frame.MethodConnectionStartOK, noTable, "ANONYMOUS", long(""), "en_US"))
 		p.send(0, frame.MethodConnectionTuneOK, uint16(5), uint32(131072), uint16(0))
 		p.send(0, frame.MethodConnectionOpen, "/", "", false)
@@ -335,7 +334,7 @@ func TestSecurity27Caps(t *testing.T) {
 		return p
 	}
 	t.Run("channels", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		for ch := uint16(2); ch <= 5; ch++ {
 			p.openChannel(ch)
 		}
@@ -343,7 +342,7 @@ func TestSecurity27Caps(t *testing.T) {
 		p.wantEnd(frame.NotAllowed)
 	})
 	t.Run("channel numbers", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		for range 1000 { // the same ones again and again
 			p.openChannel(2)
 			p.send(2, frame.MethodChannelClose, uint16(200), "", uint16(0), uint16(0))
@@ -351,7 +350,7 @@ func TestSecurity27Caps(t *testing.T) {
 		}
 	})
 	t.Run("consumers", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		p.declare(1, "c", 0, nil)
 		for i := range 3 {
 			p.consume(1, "c", fmt.Sprint(i), 0)
@@ -361,13 +360,13 @@ func TestSecurity27Caps(t *testing.T) {
 	})
 	t.Run("priorities", func(t *testing.T) {
 		for _, n := range []int64{256, 1 << 40, -1} {
-			p := connect(t)
+			p := connect()
 			p.send(1, frame.MethodQueueDeclare, uint16(0), "p", bits(0), props.AddInt64(nil, "x-max-priority", n))
 			p.wantClose(1, frame.PreconditionFailed)
 		}
 	})
 	t.Run("weights", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		p.declare(1, "w", 0, nil)
 		p.send(1, frame.MethodExchangeDeclare, uint16(0), "h", "x-consistent-hash", bits(0), noTable)
 		p.want(1, frame.MethodExchangeDeclareOK)
@@ -378,7 +377,7 @@ func TestSecurity27Caps(t *testing.T) {
 		}
 	})
 	t.Run("transaction", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		p.declare(1, "t", 0, nil)
 		p.send(1, frame.MethodTxSelect)
 		p.want(1, frame.MethodTxSelectOK)
@@ -393,24 +392,26 @@ func TestSecurity27Caps(t *testing.T) {
 		}
 	})
 	t.Run("carbon copies", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		p.declare(1, "cc", 0, nil)
-		publish := func(n int) {
-			raw := copiesTo("BCC", slices.Repeat([]string{"cc"}, n)...)
-			p.Send(appendPublish(nil, 1, "", "cc", 0, raw, []byte("x")))
+		var keys props.Array
+		for range 250 {
+			keys = props.PushStr(keys, "cc")
 		}
-		publish(maxKeys + 1)
-		p.wantClose(1, frame.PreconditionFailed)
-		p.openChannel(1)
-		publish(maxKeys)
+		raw := props.AppendProperties(nil, &props.Properties{Has: props.HasHeaders, Headers: props.AddArray(nil, "BCC", keys)})
+		p.Send(appendPublish(nil, 1, "", "cc", 0, raw, []byte("x")))
 		p.send(1, frame.MethodQueueDeclare, uint16(0), "cc", bits(1), noTable)
 		p.want(1, frame.MethodQueueDeclareOK)
 		if n := b.vhost().Queue("cc").Info().Ready; n != 1 {
 			t.Errorf("%d copies", n)
 		}
+		keys = props.PushStr(keys, "cc")
+		raw = props.AppendProperties(nil, &props.Properties{Has: props.HasHeaders, Headers: props.AddArray(nil, "BCC", keys)})
+		p.Send(appendPublish(nil, 1, "", "cc", 0, raw, []byte("x")))
+		p.wantClose(1, frame.PreconditionFailed)
 	})
 	t.Run("patterns", func(t *testing.T) {
-		p := connect(t)
+		p := connect()
 		p.declare(1, "#", 0, nil)
 		p.send(1, frame.MethodQueueBind, uint16(0), "#", "amq.topic", "#.a.#.b.#", false, noTable)
 		p.wantClose(1, frame.PreconditionFailed)

@@ -24,28 +24,44 @@ func discard(p *peer) *transport.Pipe {
 	return p.Pipe
 }
 
-// BenchmarkDurable is the way of a persistent message of 200 bytes from its
-// publisher to disk, to its consumer, and out of the queue again, with confirms
-// and acknowledgements.
-func BenchmarkDurable(b *testing.B) {
-	x := newBox(b)
-	sub, pub := x.connect(), x.connect()
-	sub.declare(1, "q", 2, nil)
-	sub.consume(1, "q", "c", 0)
-	discard(sub)
-	pub.send(1, frame.MethodConfirmSelect, false)
-	out, read := discard(pub), publishes("", "q", persistent)
-	tag := uint64(0)
-	b.ReportAllocs()
-	for b.Loop() {
-		out.Send(read)
-		for x.vhost().Queue("q").Info().Unsettled < batch {
-			x.bus.Sync() // until all are with the consumer
+// BenchmarkWay is the way of a message from a publisher to a consumer: not
+// persistent and without acknowledgement, and persistent with confirm and
+// acknowledgement.
+func BenchmarkWay(b *testing.B) {
+	b.Run("transient", func(b *testing.B) {
+		x := newBox(b)
+		sub, pub := x.connect(), x.connect()
+		sub.declare(1, "q", 0, nil)
+		sub.consume(1, "q", "c", 2)
+		discard(sub)
+		out, read := discard(pub), publishes("", "q", transient)
+		b.ReportAllocs()
+		for b.Loop() {
+			out.Send(read)
 		}
-		tag += batch
-		sub.Send(appendMethod(nil, 1, frame.MethodBasicAck, tag, true))
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/msg")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/msg")
+	})
+	b.Run("persistent", func(b *testing.B) {
+		x := newBox(b)
+		sub, pub := x.connect(), x.connect()
+		sub.declare(1, "q", 2, nil)
+		sub.consume(1, "q", "c", 0)
+		discard(sub)
+		pub.send(1, frame.MethodConfirmSelect, false)
+		out, read := discard(pub), publishes("", "q", persistent)
+		tag := uint64(0)
+		b.ReportAllocs()
+		for b.Loop() {
+			out.Send(read)
+			x.bus.Sync()
+			for x.vhost().Queue("q").Info().Unsettled < batch {
+				x.bus.Sync() // until all are with the consumer
+			}
+			tag += batch
+			sub.Send(appendMethod(nil, 1, frame.MethodBasicAck, tag, true))
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/msg")
+	})
 }
 
 // TestDeliverDoesNotAllocate: what is delivered as it is published costs no
