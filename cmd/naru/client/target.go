@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
@@ -203,7 +204,7 @@ func (t *Target) setParameters(query string) error {
 func (t *Target) setAMQPParameter(key, value string) error {
 	number := func(unit time.Duration, to *time.Duration) error {
 		n, err := strconv.Atoi(value)
-		if err != nil || n < 0 || n > 1<<31 {
+		if err != nil || n < 0 || n > math.MaxInt32 {
 			return fmt.Errorf("%s %q is not a number", key, value)
 		}
 		*to = time.Duration(n) * unit
