@@ -218,7 +218,7 @@ func (c *conn) tuneOK(args []byte) error {
 	}
 	cfg := c.a.conf()
 	switch {
-	case p.FrameMax == 0 || int(p.FrameMax) > cfg.FrameMax:
+	case p.FrameMax == 0 || p.FrameMax > uint32(cfg.FrameMax):
 		return hard(frame.NotAllowed, "negotiated frame_max = %d is higher than the maximum allowed value (%d)", p.FrameMax, cfg.FrameMax)
 	case p.FrameMax < frame.MinFrameMax:
 		return hard(frame.NotAllowed, "negotiated frame_max = %d is lower than the minimum allowed value (%d)", p.FrameMax, frame.MinFrameMax)
