@@ -13,17 +13,17 @@ import (
 // A key is cut at 255 bytes. To append to a table that was decoded copies it.
 
 func addKey[K Text](t Table, key K, k Kind) Table {
-	return append(appendShort(t, key), byte(k))
+	return append(AppendShort(t, key), byte(k))
 }
 
 // AddStr adds a long string.
 func AddStr[K, V Text](t Table, key K, v V) Table {
-	return appendLong(addKey(t, key, KindLongStr), v)
+	return AppendLong(addKey(t, key, KindLongStr), v)
 }
 
 // AddBytes adds a binary.
 func AddBytes[K, V Text](t Table, key K, v V) Table {
-	return appendLong(addKey(t, key, KindBytes), v)
+	return AppendLong(addKey(t, key, KindBytes), v)
 }
 
 // AddBool adds a bool.
@@ -56,21 +56,21 @@ func AddVoid[K Text](t Table, key K) Table { return addKey(t, key, KindVoid) }
 
 // AddTable adds a table.
 func AddTable[K Text](t Table, key K, v Table) Table {
-	return appendLong(addKey(t, key, KindTable), v)
+	return AppendLong(addKey(t, key, KindTable), v)
 }
 
 // AddArray adds an array.
 func AddArray[K Text](t Table, key K, v Array) Table {
-	return appendLong(addKey(t, key, KindArray), v)
+	return AppendLong(addKey(t, key, KindArray), v)
 }
 
 // AddValue adds a value from another table. One of KindNone becomes void.
 func AddValue[K Text](t Table, key K, v Value) Table {
-	return appendValue(appendShort(t, key), v)
+	return appendValue(AppendShort(t, key), v)
 }
 
 // PushStr adds a long string to an array.
-func PushStr[V Text](a Array, v V) Array { return appendLong(append(a, byte(KindLongStr)), v) }
+func PushStr[V Text](a Array, v V) Array { return AppendLong(append(a, byte(KindLongStr)), v) }
 
 // PushInt64 adds a 64-bit integer to an array.
 func PushInt64(a Array, v int64) Array {
@@ -78,7 +78,7 @@ func PushInt64(a Array, v int64) Array {
 }
 
 // PushTable adds a table to an array.
-func PushTable(a Array, v Table) Array { return appendLong(append(a, byte(KindTable)), v) }
+func PushTable(a Array, v Table) Array { return AppendLong(append(a, byte(KindTable)), v) }
 
 // PushValue adds a value from elsewhere to an array.
 func PushValue(a Array, v Value) Array { return appendValue(a, v) }

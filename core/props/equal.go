@@ -74,7 +74,7 @@ func AppendCanonical(b, t Table) Table {
 	}
 	slices.SortStableFunc(fields, func(x, y field) int { return bytes.Compare(x.key, y.key) })
 	for _, f := range fields {
-		b = appendNormal(appendShort(b, f.key), f.value, MaxDepth)
+		b = appendNormal(AppendShort(b, f.key), f.value, MaxDepth)
 	}
 	return b
 }
@@ -96,7 +96,7 @@ func appendNormal(b []byte, v Value, depth int) []byte {
 	start := len(b)
 	if v.kind == KindTable {
 		for it := v.Table().Iter(); it.Next(); {
-			b = appendNormal(appendShort(b, it.key), it.value, depth-1)
+			b = appendNormal(AppendShort(b, it.key), it.value, depth-1)
 		}
 	} else {
 		for it := v.Array().Iter(); it.Next(); {

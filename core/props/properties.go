@@ -125,7 +125,7 @@ func takeProperty(b []byte, f Flags) (v, rest []byte) {
 		if len(b) < 4 {
 			return nil, nil
 		}
-		head, n = 4, length(b)
+		head, n = 4, Length(b)
 	default:
 		if len(b) == 0 {
 			return nil, nil
@@ -208,7 +208,7 @@ func AppendProperties(b []byte, p *Properties) []byte {
 		flags &^= f
 		switch f {
 		case HasHeaders:
-			b = appendLong(b, p.Headers)
+			b = AppendLong(b, p.Headers)
 		case HasDeliveryMode:
 			b = append(b, p.DeliveryMode)
 		case HasPriority:
@@ -216,7 +216,7 @@ func AppendProperties(b []byte, p *Properties) []byte {
 		case HasTimestamp:
 			b = binary.BigEndian.AppendUint64(b, p.Timestamp)
 		default:
-			b = appendShort(b, *p.text(f))
+			b = AppendShort(b, *p.text(f))
 		}
 	}
 	return b

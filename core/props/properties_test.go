@@ -211,7 +211,7 @@ func TestPropertyTables(t *testing.T) {
 		}
 	}
 	for depth, good := range map[int]bool{MaxDepth: true, MaxDepth + 1: false, 1000: false} {
-		b := appendLong([]byte{0x20, 0}, nest(depth, false))
+		b := AppendLong([]byte{0x20, 0}, nest(depth, false))
 		if _, err := Scan(b); (err == nil) != good {
 			t.Errorf("headers %d deep: %v", depth, err)
 		}

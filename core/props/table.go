@@ -59,7 +59,7 @@ func (t Table) Validate() error {
 			if end-pos < 4 {
 				return ErrTable
 			}
-			size = length(t[pos:])
+			size = Length(t[pos:])
 			pos += 4
 		}
 		if size > end-pos {

@@ -257,7 +257,7 @@ func nest(depth int, array bool) Table {
 		case !array:
 			b = AddTable(nil, "", b)
 		case i < depth-1:
-			b = Table(appendLong([]byte{'A'}, b))
+			b = Table(AppendLong([]byte{'A'}, b))
 		default:
 			b = AddArray(nil, "", Array(b))
 		}

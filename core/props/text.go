@@ -29,20 +29,20 @@ func cut[S Text](s S) int {
 	return n
 }
 
-// length reads the four bytes that are the length of a long string, a table or
+// Length reads the four bytes that are the length of a long string, a table or
 // an array. One that an int32 cannot hold is longer than whatever it is in, and
 // stays so where an int has 32 bits.
-func length(b []byte) int { return int(min(binary.BigEndian.Uint32(b), math.MaxInt32)) }
+func Length(b []byte) int { return int(min(binary.BigEndian.Uint32(b), math.MaxInt32)) }
 
-// appendShort appends a short string, cut to 255 bytes. [AMQP 4.2.5.3]
-func appendShort[S Text](b []byte, s S) []byte {
+// AppendShort appends a short string, cut to 255 bytes. [AMQP 4.2.5.3]
+func AppendShort[S Text](b []byte, s S) []byte {
 	n := cut(s)
 	b = append(b, byte(n))
 	return append(b, s[:n]...)
 }
 
-// appendLong appends a long string. [AMQP 4.2.5.3]
-func appendLong[S Text](b []byte, s S) []byte {
+// AppendLong appends a long string. [AMQP 4.2.5.3]
+func AppendLong[S Text](b []byte, s S) []byte {
 	n := min(uint64(len(s)), math.MaxUint32)
 	b = binary.BigEndian.AppendUint32(b, uint32(n))
 	return append(b, s[:n]...)

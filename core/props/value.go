@@ -208,7 +208,7 @@ func readValue(b []byte) (v Value, rest []byte, err error) {
 		if len(b) < 4 {
 			return v, nil, ErrTable
 		}
-		n, b = length(b), b[4:]
+		n, b = Length(b), b[4:]
 	}
 	if len(b) < n {
 		return v, nil, ErrTable
@@ -224,7 +224,7 @@ func appendValue(b []byte, v Value) []byte {
 	}
 	b = append(b, byte(v.kind))
 	if v.kind.size() == variableSize {
-		return appendLong(b, v.b)
+		return AppendLong(b, v.b)
 	}
 	return append(b, v.b...)
 }

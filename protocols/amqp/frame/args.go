@@ -82,7 +82,7 @@ func (a *args) short() []byte {
 // long takes a long string, which is any bytes.
 func (a *args) long() []byte {
 	if v := a.take(4); v != nil {
-		return a.take(length(v))
+		return a.take(props.Length(v))
 	}
 	return nil
 }

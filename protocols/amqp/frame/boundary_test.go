@@ -8,7 +8,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/narumq/naru/core/props"
 )
@@ -213,26 +212,6 @@ func TestShortStrings(t *testing.T) {
 	}
 }
 
-// TestCut has characters of each width lie across the border.
-func TestCut(t *testing.T) {
-	for _, c := range []string{"é", "€", "😀", "\u0301"} {
-		for n := 250; n <= 256; n++ {
-			s := strings.Repeat("x", n) + strings.Repeat(c, 3)
-			got := cut(s)
-			if got > 255 || got < 252 || !utf8.ValidString(s[:got]) || got != cut([]byte(s)) {
-				t.Errorf("%d and %q: cut at %d", n, c, got)
-			}
-			// It is the longest: one character more would not fit.
-			if _, w := utf8.DecodeRuneInString(s[got:]); got+w <= 255 {
-				t.Errorf("%d and %q: cut at %d, %d more would fit", n, c, got, w)
-			}
-		}
-	}
-	if got := cut(strings.Repeat("\x80", 300)); got != 255 {
-		t.Errorf("what is not text is cut at %d", got)
-	}
-}
-
 // TestUTF8 has bytes that are not text in each short string that a client
 // sends.
 func TestUTF8(t *testing.T) {
@@ -249,7 +228,7 @@ func TestUTF8(t *testing.T) {
 			MethodBasicPublish:    "\x00\x00\x00%s\x00",
 			MethodBasicCancel:     "%s\x00",
 		} {
-			err := clientMethods[m]().Decode(fmt.Appendf(nil, args, string(appendShort(nil, bad))))
+			err := clientMethods[m]().Decode(fmt.Appendf(nil, args, string(props.AppendShort(nil, bad))))
 			if !errors.Is(err, ErrString) {
 				t.Errorf("%s with %q: %v", m, bad, err)
 			}
@@ -388,7 +367,7 @@ func TestTableArguments(t *testing.T) {
 			var args []byte
 			for _, c := range layout {
 				if c == 't' {
-					args = appendLong(args, test.table)
+					args = props.AppendLong(args, test.table)
 				} else {
 					args = append(args, make([]byte, map[rune]int{'T': 2, 'S': 4, 's': 1, 'b': 1}[c])...)
 				}
@@ -456,7 +435,7 @@ func TestSASL(t *testing.T) {
 		{props.AddBytes(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), "!"},
 		{props.AddStr(props.AddStr(nil, "login", "u"), "password", "p"), "!"},
 		{append(props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p"), 0), "!"},
-		{appendLong(nil, props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p")), "!"},
+		{props.AppendLong(nil, props.AddStr(props.AddStr(nil, "LOGIN", "u"), "PASSWORD", "p")), "!"},
 	} {
 		user, password, err := DecodeAMQPlain(test.response)
 		got := string(user) + "/" + string(password)

@@ -1,5 +1,7 @@
 package frame
 
+import "github.com/narumq/naru/core/props"
+
 // ChannelOpen is a decoded channel.open. Its only argument is reserved.
 type ChannelOpen struct{}
 
@@ -47,7 +49,7 @@ func AppendChannelFlowOK(b []byte, channel uint16, active bool) []byte {
 }
 
 // AppendChannelClose appends a channel.close. text is cut at 255 bytes.
-func AppendChannelClose[T Text](b []byte, channel uint16, code Code, text T, failed Method) []byte {
+func AppendChannelClose[T props.Text](b []byte, channel uint16, code Code, text T, failed Method) []byte {
 	return appendClose(b, channel, MethodChannelClose, code, text, failed)
 }
 

@@ -99,19 +99,19 @@ func (m *UpdateSecret) Decode(b []byte) error {
 
 // AppendConnectionStart appends a connection.start of version 0-9. mechanisms
 // and locales are lists with spaces between.
-func AppendConnectionStart[M, L Text](b []byte, serverProperties props.Table, mechanisms M, locales L) []byte {
+func AppendConnectionStart[M, L props.Text](b []byte, serverProperties props.Table, mechanisms M, locales L) []byte {
 	start := len(b)
 	b = append(begin(b, 0, MethodConnectionStart), 0, 9)
-	b = appendLong(b, serverProperties)
-	b = appendLong(b, mechanisms)
-	b = appendLong(b, locales)
+	b = props.AppendLong(b, serverProperties)
+	b = props.AppendLong(b, mechanisms)
+	b = props.AppendLong(b, locales)
 	return end(b, start)
 }
 
 // AppendConnectionSecure appends a connection.secure.
-func AppendConnectionSecure[C Text](b []byte, challenge C) []byte {
+func AppendConnectionSecure[C props.Text](b []byte, challenge C) []byte {
 	start := len(b)
-	b = appendLong(begin(b, 0, MethodConnectionSecure), challenge)
+	b = props.AppendLong(begin(b, 0, MethodConnectionSecure), challenge)
 	return end(b, start)
 }
 
@@ -133,15 +133,15 @@ func AppendConnectionOpenOK(b []byte) []byte {
 
 // AppendConnectionClose appends a connection.close. text is cut at 255 bytes.
 // failed is 0 where no method is to blame.
-func AppendConnectionClose[T Text](b []byte, code Code, text T, failed Method) []byte {
+func AppendConnectionClose[T props.Text](b []byte, code Code, text T, failed Method) []byte {
 	return appendClose(b, 0, MethodConnectionClose, code, text, failed)
 }
 
-func appendClose[T Text](b []byte, channel uint16, m Method, code Code, text T, failed Method) []byte {
+func appendClose[T props.Text](b []byte, channel uint16, m Method, code Code, text T, failed Method) []byte {
 	start := len(b)
 	b = begin(b, channel, m)
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	b = appendShort(b, text)
+	b = props.AppendShort(b, text)
 	b = binary.BigEndian.AppendUint32(b, uint32(failed))
 	return end(b, start)
 }
@@ -152,9 +152,9 @@ func AppendConnectionCloseOK(b []byte) []byte {
 }
 
 // AppendConnectionBlocked appends a connection.blocked.
-func AppendConnectionBlocked[R Text](b []byte, reason R) []byte {
+func AppendConnectionBlocked[R props.Text](b []byte, reason R) []byte {
 	start := len(b)
-	return end(appendShort(begin(b, 0, MethodConnectionBlocked), reason), start)
+	return end(props.AppendShort(begin(b, 0, MethodConnectionBlocked), reason), start)
 }
 
 // AppendConnectionUnblocked appends a connection.unblocked.

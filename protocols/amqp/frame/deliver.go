@@ -1,6 +1,10 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/narumq/naru/core/props"
+)
 
 // Names, keys and tags that are longer than a short string can be are cut at
 // 255 bytes: the receiver sees a wrong name, but never wrong frames. Whoever
@@ -12,55 +16,55 @@ func AppendBasicQosOK(b []byte, channel uint16) []byte {
 }
 
 // AppendBasicConsumeOK appends a basic.consume-ok.
-func AppendBasicConsumeOK[T Text](b []byte, channel uint16, tag T) []byte {
+func AppendBasicConsumeOK[T props.Text](b []byte, channel uint16, tag T) []byte {
 	start := len(b)
-	return end(appendShort(begin(b, channel, MethodBasicConsumeOK), tag), start)
+	return end(props.AppendShort(begin(b, channel, MethodBasicConsumeOK), tag), start)
 }
 
 // AppendBasicCancel appends the basic.cancel by which a server says that a
 // consumer is gone. It asks for no answer.
-func AppendBasicCancel[T Text](b []byte, channel uint16, tag T) []byte {
+func AppendBasicCancel[T props.Text](b []byte, channel uint16, tag T) []byte {
 	start := len(b)
-	return end(append(appendShort(begin(b, channel, MethodBasicCancel), tag), 1), start)
+	return end(append(props.AppendShort(begin(b, channel, MethodBasicCancel), tag), 1), start)
 }
 
 // AppendBasicCancelOK appends a basic.cancel-ok.
-func AppendBasicCancelOK[T Text](b []byte, channel uint16, tag T) []byte {
+func AppendBasicCancelOK[T props.Text](b []byte, channel uint16, tag T) []byte {
 	start := len(b)
-	return end(appendShort(begin(b, channel, MethodBasicCancelOK), tag), start)
+	return end(props.AppendShort(begin(b, channel, MethodBasicCancelOK), tag), start)
 }
 
 // AppendBasicReturn appends a basic.return, which the content follows.
-func AppendBasicReturn[T, E, K Text](b []byte, channel uint16, code Code, text T, exchange E, key K) []byte {
+func AppendBasicReturn[T, E, K props.Text](b []byte, channel uint16, code Code, text T, exchange E, key K) []byte {
 	start := len(b)
 	b = begin(b, channel, MethodBasicReturn)
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	b = appendShort(b, text)
-	b = appendShort(b, exchange)
-	b = appendShort(b, key)
+	b = props.AppendShort(b, text)
+	b = props.AppendShort(b, exchange)
+	b = props.AppendShort(b, key)
 	return end(b, start)
 }
 
 // AppendBasicDeliver appends a basic.deliver, which the content follows.
-func AppendBasicDeliver[T, E, K Text](b []byte, channel uint16, tag T, delivery uint64, redelivered bool, exchange E, key K) []byte {
+func AppendBasicDeliver[T, E, K props.Text](b []byte, channel uint16, tag T, delivery uint64, redelivered bool, exchange E, key K) []byte {
 	start := len(b)
-	b = appendShort(begin(b, channel, MethodBasicDeliver), tag)
+	b = props.AppendShort(begin(b, channel, MethodBasicDeliver), tag)
 	b = binary.BigEndian.AppendUint64(b, delivery)
 	b = append(b, bit(redelivered, 0))
-	b = appendShort(b, exchange)
-	b = appendShort(b, key)
+	b = props.AppendShort(b, exchange)
+	b = props.AppendShort(b, key)
 	return end(b, start)
 }
 
 // AppendBasicGetOK appends a basic.get-ok, which the content follows. messages
 // is how many are still ready.
-func AppendBasicGetOK[E, K Text](b []byte, channel uint16, delivery uint64, redelivered bool, exchange E, key K, messages uint32) []byte {
+func AppendBasicGetOK[E, K props.Text](b []byte, channel uint16, delivery uint64, redelivered bool, exchange E, key K, messages uint32) []byte {
 	start := len(b)
 	b = begin(b, channel, MethodBasicGetOK)
 	b = binary.BigEndian.AppendUint64(b, delivery)
 	b = append(b, bit(redelivered, 0))
-	b = appendShort(b, exchange)
-	b = appendShort(b, key)
+	b = props.AppendShort(b, exchange)
+	b = props.AppendShort(b, key)
 	b = binary.BigEndian.AppendUint32(b, messages)
 	return end(b, start)
 }

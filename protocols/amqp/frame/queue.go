@@ -103,9 +103,9 @@ func (m *QueueDelete) Decode(b []byte) error {
 }
 
 // AppendQueueDeclareOK appends a queue.declare-ok.
-func AppendQueueDeclareOK[Q Text](b []byte, channel uint16, queue Q, messages, consumers uint32) []byte {
+func AppendQueueDeclareOK[Q props.Text](b []byte, channel uint16, queue Q, messages, consumers uint32) []byte {
 	start := len(b)
-	b = appendShort(begin(b, channel, MethodQueueDeclareOK), queue)
+	b = props.AppendShort(begin(b, channel, MethodQueueDeclareOK), queue)
 	b = binary.BigEndian.AppendUint32(b, messages)
 	b = binary.BigEndian.AppendUint32(b, consumers)
 	return end(b, start)

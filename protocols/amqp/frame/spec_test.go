@@ -218,9 +218,9 @@ func encode(channel uint16, m Method, d decoder) []byte {
 		case 'q':
 			b = binary.BigEndian.AppendUint64(b, field().Uint())
 		case 's':
-			b = appendShort(b, field().Bytes())
+			b = props.AppendShort(b, field().Bytes())
 		case 'S', 't':
-			b = appendLong(b, field().Bytes())
+			b = props.AppendLong(b, field().Bytes())
 		case 'b':
 			var bits byte
 			for n := uint(0); next < v.NumField() && v.Field(next).Kind() == reflect.Bool; n++ {
