@@ -1,69 +1,26 @@
 package amqp
 
 import (
-	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/narumq/naru/core/coretest/powercut"
 	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
-const (
-	cutsOfLife    = 10 // cuts in one life of a broker
-	crashPatience = 30 * time.Second
-)
-
-// crashNumber reads a number from the environment.
-func crashNumber(t *testing.T, name string, otherwise uint64) uint64 {
-	v := os.Getenv(name)
-	if v == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(v, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
+const crashPatience = 30 * time.Second
 
 // TestCrash cuts the power of a whole broker under load, again and again, and
 // looks after each cut whether what its clients were told is true. TEST_CUTS is
 // the number of cuts; TEST_SEED repeats the choices of one life, though not the
 // moments at which goroutines run.
-func TestCrash(t *testing.T) {
-	if os.Getenv("TEST_SEED") != "" {
-		crashLife(t, crashNumber(t, "TEST_SEED", 0), cutsOfLife)
-		return
-	}
-	cuts := 100
-	if testing.Short() {
-		cuts = 30
-	}
-	cuts = int(crashNumber(t, "TEST_CUTS", uint64(cuts)))
-	for life := 0; cuts > 0; life++ {
-		n := min(cuts, cutsOfLife)
-		cuts -= n
-		all := t
-		t.Run(fmt.Sprint(life), func(t *testing.T) {
-			t.Parallel()
-			if all.Failed() {
-				t.Skip("one failure is enough")
-			}
-			crashLife(t, uint64(life), n)
-		})
-	}
-}
+func TestCrash(t *testing.T) { powercut.Lives(t, crashLife) }
 
 // A crashWorld is a broker and its clients.
 type crashWorld struct {
@@ -71,7 +28,7 @@ type crashWorld struct {
 	t        *testing.T
 	r        *rand.Rand
 	memTable int64
-	fs       *crashFS
+	fs       *powercut.Disk
 	box      *box
 	clients  []*crashClient
 	wg       sync.WaitGroup
@@ -82,7 +39,7 @@ type crashWorld struct {
 // crashLife is one life of a broker and its clients, with some cuts.
 func crashLife(t *testing.T, seed uint64, cuts int) {
 	r := rand.New(rand.NewPCG(seed, 9))
-	w := &crashWorld{crashModel: newCrashModel(t, seed), t: t, r: r, fs: &crashFS{vfs.NewCrashableMem()}}
+	w := &crashWorld{crashModel: newCrashModel(t, seed), t: t, r: r, fs: powercut.NewSlowDisk()}
 	w.memTable = int64(16<<10) << r.IntN(7)
 	for i, role := range []crashRole{confirmsRole, confirmsRole, transactsRole, movesRole, worksRole, worksRole, buriesRole, prefersRole, finishesRole, declaresRole} {
 		w.clients = append(w.clients, &crashClient{w: w, role: role, r: rand.New(rand.NewPCG(seed, uint64(100+i)))})
@@ -167,7 +124,7 @@ func (w *crashWorld) halt() {
 // cut cuts the power and starts a broker on what is left.
 func (w *crashWorld) cut() {
 	w.halt()
-	left := w.fs.crash(w.r) // while the clients, and the broker, go on
+	left := w.fs.Cut(w.r) // while the clients, and the broker, go on
 	w.wg.Wait()
 	for _, c := range w.clients {
 		if c.pipe != nil && w.r.IntN(2) == 0 && !w.failed.Load() {
@@ -182,13 +139,7 @@ func (w *crashWorld) cut() {
 		return
 	}
 	if w.r.IntN(4) == 0 { // the power fails again while the broker starts
-		again := make(chan *crashFS)
-		go func() {
-			for range rand.IntN(1 << rand.IntN(14)) {
-				runtime.Gosched()
-			}
-			again <- left.crash(rand.New(rand.NewPCG(w.seed, rand.Uint64())))
-		}()
+		again := left.CutSoon(rand.New(rand.NewPCG(w.seed, rand.Uint64())))
 		w.open()
 		w.fs = <-again
 		w.box.close()
@@ -229,55 +180,4 @@ func (w *crashWorld) audit() {
 	p.Hangup(nil)
 	w.check(there)
 	w.checkTopology(w.box.bus)
-}
-
-// A crashFS is Pebble's own, with a mistake of that removed: its ReuseForWrite
-// and its Lock take a read lock twice, which never ends when CrashClone comes in
-// between. And syncing its log takes time, so that the power can fail meanwhile.
-type crashFS struct{ *vfs.MemFS }
-
-// Lock has nobody to keep out.
-func (f *crashFS) Lock(name string) (io.Closer, error) {
-	return f.MemFS.Create(name, vfs.WriteCategoryUnspecified)
-}
-
-func (f *crashFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.Rename(from, to); err != nil {
-		return nil, err
-	}
-	return slowLog(to)(f.OpenReadWrite(to, c))
-}
-
-func (f *crashFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return slowLog(name)(f.MemFS.Create(name, c))
-}
-
-func slowLog(name string) func(vfs.File, error) (vfs.File, error) {
-	return func(f vfs.File, err error) (vfs.File, error) {
-		if err != nil || !strings.HasSuffix(name, ".log") {
-			return f, err
-		}
-		return slowFile{f}, nil
-	}
-}
-
-type slowFile struct{ vfs.File }
-
-func (f slowFile) Sync() error {
-	pause()
-	return f.File.Sync()
-}
-
-func (f slowFile) SyncData() error {
-	pause()
-	return f.File.SyncData()
-}
-
-// pause is what a disk needs, as a rule little.
-func pause() { time.Sleep(time.Duration(rand.IntN(100<<rand.IntN(4))) * time.Microsecond) }
-
-// crash returns what is left when the power goes: all that was synced, and some
-// share of the blocks and directory entries that were not.
-func (f *crashFS) crash(r *rand.Rand) *crashFS {
-	return &crashFS{f.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 20, 50, 80, 100}[r.IntN(5)], RNG: r})}
 }

@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/narumq/naru/core/coretest/powercut"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/protocols/mqtt/packet"
 )
@@ -33,7 +32,7 @@ func TestFourSteps(t *testing.T) {
 	if testing.Short() {
 		seeds = fourSeeds / 4
 	}
-	if s := crashNumber(t, "TEST_SEED", ^uint64(0)); s != ^uint64(0) {
+	if s := powercut.Number(t, "TEST_SEED", ^uint64(0)); s != ^uint64(0) {
 		first, seeds = s, 1
 	}
 	for seed := first; seed < first+seeds; seed++ {
@@ -120,7 +119,7 @@ type fourEntry struct {
 
 func fourSteps(t *testing.T, seed uint64) {
 	m := newCrashModel(t, seed)
-	w := &crashWorld{crashModel: m, t: t, r: rand.New(rand.NewPCG(seed, 3)), fs: &crashFS{vfs.NewCrashableMem()}}
+	w := &crashWorld{crashModel: m, t: t, r: rand.New(rand.NewPCG(seed, 3)), fs: powercut.NewSlowDisk()}
 	w.o = crashOptions{memTable: 64 << 10, inflight: fourWindow, ids: idSpace{own: 12, foreign: fourIDs - 12}}
 	f := &fourWorld{t: t, r: w.r, w: w, own: 12, hold: seed%2 == 1}
 	if f.hold { // so that an id is wanted again while it is taken
@@ -466,7 +465,7 @@ func (f *fourWorld) crash() {
 	f.say("the power fails")
 	p.pipe.Cut()
 	s.pipe.Cut()
-	left := f.w.fs.crash(f.r)
+	left := f.w.fs.Cut(f.r)
 	f.w.box.crashClose()
 	f.w.fs = left
 	f.w.open()

@@ -3,32 +3,24 @@ package pebblestore
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/core/coretest"
+	"github.com/narumq/naru/core/coretest/powercut"
 )
 
-// NARU_CRASH_CUTS is how many times the power is cut; 200 if it is not set.
+// crashCuts is how many times the power is cut: TEST_CUTS, or 200.
 func crashCuts(t *testing.T) int {
-	if v := os.Getenv("NARU_CRASH_CUTS"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	cuts := uint64(200)
 	if testing.Short() {
-		return 40
+		cuts = 40
 	}
-	return 200
+	return int(powercut.Number(t, "TEST_CUTS", cuts))
 }
 
 const (
@@ -52,7 +44,7 @@ func TestCrash(t *testing.T) {
 
 func crashLife(t *testing.T, seed uint64, sync string) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	fs := &crashFS{vfs.NewCrashableMem()}
+	fs := powercut.NewDisk()
 	// Small enough for tables, compactions and used logs to take part.
 	opt := Options{FS: fs, Sync: sync, MemTableSize: int64(16<<10) << r.IntN(7)}
 	s, closeStore := open(t, "store", opt)
@@ -65,7 +57,7 @@ func crashLife(t *testing.T, seed uint64, sync string) {
 		}
 		w.waitFor(w.told.Load() + int64(r.IntN(60)))
 		told := w.told.Load()
-		crashed := fs.crash([]int{0, 20, 50, 80, 100}[r.IntN(5)], r)
+		crashed := fs.Cut(r)
 		begun := w.begun.Load()
 		if sync != SyncAlways {
 			told = 0
@@ -74,7 +66,7 @@ func crashLife(t *testing.T, seed uint64, sync string) {
 		opt.FS = crashed
 		n := model.check(t, r, opt, told, begun)
 		if r.IntN(3) == 0 && !t.Failed() { // and again, soon after the restart
-			opt.FS = crashed.crash(r.IntN(101), r)
+			opt.FS = crashed.CutShare(r, r.IntN(101))
 			model.check(t, r, opt, n, n)
 		}
 		w.mu.Unlock()
@@ -82,23 +74,6 @@ func crashLife(t *testing.T, seed uint64, sync string) {
 	close(w.stop)
 	w.wg.Wait()
 	closeStore()
-}
-
-// A crashFS is Pebble's own, with a mistake of that removed: its ReuseForWrite
-// takes a read lock twice, which never ends when CrashClone comes in between.
-type crashFS struct{ *vfs.MemFS }
-
-func (f *crashFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.Rename(from, to); err != nil {
-		return nil, err
-	}
-	return f.OpenReadWrite(to, c)
-}
-
-// crash returns what is left when the power goes, with this share of the
-// blocks and directory entries that were not synced.
-func (f *crashFS) crash(percent int, r *rand.Rand) *crashFS {
-	return &crashFS{f.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: r})}
 }
 
 // crashWork commits what batch(n) says, for n = 1, 2, 3 ... in this order, from
