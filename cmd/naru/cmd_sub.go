@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/narumq/naru/cmd/naru/client"
 	"github.com/narumq/naru/cmd/naru/format"
@@ -287,8 +286,7 @@ type printer struct {
 }
 
 func (o *subOptions) printer(cmd *cobra.Command) (*printer, error) {
-	f, ok := cmd.OutOrStdout().(*os.File)
-	terminal := ok && term.IsTerminal(int(f.Fd()))
+	tty := terminal(cmd.OutOrStdout())
 	p := &printer{o: o, out: cmd.OutOrStdout(), left: o.count}
 	p.warn = func(err error) { o.warn(cmd.ErrOrStderr(), cmd, err) }
 	text := "%p"
@@ -306,10 +304,10 @@ func (o *subOptions) printer(cmd *cobra.Command) (*printer, error) {
 	if p.format, err = format.Parse(text); err != nil {
 		return nil, usagef("-F: %w", err)
 	}
-	p.format.Safe = terminal && !o.raw
+	p.format.Safe = tty && !o.raw
 	if o.pretty {
 		_, plain := os.LookupEnv("NO_COLOR")
-		p.pretty = &format.Pretty{JSON: o.json, Safe: p.format.Safe, Color: terminal && !plain && os.Getenv("TERM") != "dumb"}
+		p.pretty = &format.Pretty{JSON: o.json, Safe: p.format.Safe, Color: tty && !plain && os.Getenv("TERM") != "dumb"}
 	}
 	return p, nil
 }

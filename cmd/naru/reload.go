@@ -135,9 +135,6 @@ func (r *reloader) apply(cfg *config.Config) error {
 	if rights {
 		n.bus.RevokeRights()
 	}
-	// Files of their own, read again whenever they change: what is wrong with those
-	// of one listener is logged, and holds back nothing else.
-	_ = n.srv.ReloadCertificates()
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/narumq/naru/core/store/pebblestore"
 	"github.com/narumq/naru/core/transport"
 	"github.com/narumq/naru/plugins/authfile"
+	"github.com/narumq/naru/plugins/operator"
 	"github.com/narumq/naru/plugins/prometheus"
 	"github.com/narumq/naru/protocols/amqp"
 	"github.com/narumq/naru/protocols/mqtt"
@@ -106,19 +107,13 @@ func (n *node) start(ctx context.Context) (err error) {
 		return err
 	}
 	if n.mqtt != nil {
-		for i, a := range n.mqtt.Addrs() {
-			n.log.Info("listening", "protocol", "mqtt", "address", a.String(), "open_to", n.openTo(a, n.cfg.MQTT.Listeners[i].ProxyProtocol))
-		}
+		n.listening("mqtt", n.mqtt.Addrs(), func(i int) bool { return n.cfg.MQTT.Listeners[i].ProxyProtocol })
 	}
 	if n.amqp != nil {
-		for i, a := range n.amqp.Addrs() {
-			n.log.Info("listening", "protocol", "amqp", "address", a.String(), "open_to", n.openTo(a, n.cfg.AMQP.Listeners[i].ProxyProtocol))
-		}
+		n.listening("amqp", n.amqp.Addrs(), func(i int) bool { return n.cfg.AMQP.Listeners[i].ProxyProtocol })
 	}
 	if n.ws != nil {
-		for i, a := range n.ws.Addrs() {
-			n.log.Info("listening", "protocol", "ws", "address", a.String(), "open_to", n.openTo(a, n.cfg.WS.Listeners[i].ProxyProtocol))
-		}
+		n.listening("ws", n.ws.Addrs(), func(i int) bool { return n.cfg.WS.Listeners[i].ProxyProtocol })
 	}
 	n.serving.Store(true)
 	n.log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
@@ -164,7 +159,7 @@ func (n *node) openStore() error {
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
-	s, err := pebblestore.Open(filepath.Join(n.cfg.DataDir, "store"), pebblestore.Options{
+	s, err := pebblestore.Open(filepath.Join(n.cfg.DataDir, operator.StoreDir), pebblestore.Options{
 		Sync: n.cfg.Store.Sync, Interval: n.cfg.Store.SyncInterval,
 		CacheSize: n.cfg.Store.Cache, MemTableSize: n.cfg.Store.MemTable,
 		Logger: n.log.With("part", "store"), Fail: n.die,
@@ -280,6 +275,13 @@ func (n *node) promise() string {
 		return "handed to the operating system"
 	}
 	return "on disk (fsync)"
+}
+
+// listening tells where a protocol is open, and to whom.
+func (n *node) listening(protocol string, addrs []net.Addr, proxied func(i int) bool) {
+	for i, a := range addrs {
+		n.log.Info("listening", "protocol", protocol, "address", a.String(), "open_to", n.openTo(a, proxied(i)))
+	}
 }
 
 // openTo says who can use a listener. Those behind a proxy may be anywhere.

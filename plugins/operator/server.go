@@ -129,19 +129,17 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		Alarms: []string{}, Connections: s.opt.Connections(), Sessions: g.Sessions, Bindings: g.Bindings,
 		Retained: g.Retained, QueueMemory: g.QueueMemory,
 	}
-	for q := range b.Queues("") {
-		if q.Kind == "shared" {
-			r.Shared++
-		} else {
-			r.Queues++
-		}
+	depths := b.Depths()
+	r.Queues, r.Shared = depths[core.KindNamed].Queues, depths[core.KindGroup].Queues
+	for _, d := range depths {
+		r.Stored += d.Ready + d.Unsettled
+		r.StoredBytes += d.Bytes
 	}
 	for name, raised := range b.Alarms() {
 		if raised {
 			r.Alarms = append(r.Alarms, name)
 		}
 	}
-	r.Stored, r.StoredBytes = b.Stored()
 	for qos := range st.Received {
 		r.ReceivedTotal += int64(st.Received[qos])
 		r.SentTotal += int64(st.Sent[qos])

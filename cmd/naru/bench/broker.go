@@ -62,13 +62,13 @@ func StartMosquitto(dir string, extra ...string) (Target, func() error, error) {
 }
 
 // StartMosquittoTLS is StartMosquitto with a second listener, for TLS.
-func StartMosquittoTLS(dir, cert, key string, extra ...string) (Target, func() error, error) {
+func StartMosquittoTLS(dir, cert, key string) (Target, func() error, error) {
 	addr, err := FreeAddr()
 	if err != nil {
 		return Target{}, nil, err
 	}
 	host, port, _ := net.SplitHostPort(addr)
-	t, stop, err := StartMosquitto(dir, append(extra, "listener "+port+" "+host, "certfile "+cert, "keyfile "+key)...)
+	t, stop, err := StartMosquitto(dir, "listener "+port+" "+host, "certfile "+cert, "keyfile "+key)
 	t.Layered = map[Over]string{TLS: addr}
 	return t, stop, err
 }

@@ -289,7 +289,13 @@ func frameHead(b []byte) (size int, payload uint64, kind byte, ok bool) {
 		return 0, 0, 0, false
 	}
 	kind, payload = b[0]&0x0f, uint64(b[1]&0x7f)
-	extra := map[uint64]int{126: 2, 127: 8}[payload]
+	extra := 0
+	switch payload {
+	case 126:
+		extra = 2
+	case 127:
+		extra = 8
+	}
 	if len(b) < 2+extra {
 		return 0, 0, 0, false
 	}

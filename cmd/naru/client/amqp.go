@@ -48,25 +48,13 @@ var errQueueGone = errors.New("the queue has been deleted")
 // ConnectAMQP dials, logs in, and opens a channel. Without a user it is guest,
 // unless a certificate says who we are.
 func ConnectAMQP(ctx context.Context, o Options) (*AMQP, error) {
-	if o.Patience <= 0 {
-		o.Patience = 30 * time.Second
-	}
-	patient, cancel := context.WithTimeout(ctx, o.Patience)
-	defer cancel()
-	raw, err := dial(patient, o.Target, o.Security)
-	if err != nil {
-		return nil, impatience(ctx, patient, err)
-	}
-	stop := context.AfterFunc(patient, func() { raw.Close() })
-	a, err := openAMQP(raw, o)
-	if !stop() && err == nil {
-		err = patient.Err()
-	}
-	if err != nil {
-		raw.Close()
-		return nil, impatience(ctx, patient, err)
-	}
-	return a, nil
+	return connect(ctx, o, func(patient context.Context, raw net.Conn, o Options) (a *AMQP, err error) {
+		err = within(patient, raw, func() error {
+			a, err = openAMQP(raw, o)
+			return err
+		})
+		return a, err
+	})
 }
 
 func openAMQP(raw net.Conn, o Options) (*AMQP, error) {

@@ -51,7 +51,6 @@ type Message struct {
 	Payload []byte
 	QoS     byte
 	Retain  bool
-	Dup     bool
 	ID      uint16
 }
 
@@ -99,11 +98,16 @@ type Conn struct {
 
 // Connect dials, logs in, and begins to read.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	if o.Patience <= 0 {
-		o.Patience = 30 * time.Second
-	}
 	if o.Inflight <= 0 {
 		o.Inflight = 20
+	}
+	return connect(ctx, o, start)
+}
+
+// connect dials, and has begin log in, all within the patience of o.
+func connect[C any](ctx context.Context, o Options, begin func(context.Context, net.Conn, Options) (*C, error)) (*C, error) {
+	if o.Patience <= 0 {
+		o.Patience = 30 * time.Second
 	}
 	patient, cancel := context.WithTimeout(ctx, o.Patience)
 	defer cancel()
@@ -111,12 +115,22 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, impatience(ctx, patient, err)
 	}
-	c, err := start(patient, conn, o)
+	c, err := begin(patient, conn, o)
 	if err != nil {
 		conn.Close()
 		return nil, impatience(ctx, patient, err)
 	}
 	return c, nil
+}
+
+// within has f use a connection, which is closed if that takes longer than ctx.
+func within(ctx context.Context, conn net.Conn, f func() error) error {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	err := f()
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	return err
 }
 
 // start logs in over what dial has made.
@@ -131,12 +145,7 @@ func start(patient context.Context, conn net.Conn, o Options) (*Conn, error) {
 	if c.received == nil {
 		c.received = &Received{}
 	}
-	stop := context.AfterFunc(patient, func() { conn.Close() })
-	err := c.login()
-	if !stop() && err == nil {
-		err = patient.Err()
-	}
-	if err != nil {
+	if err := within(patient, conn, c.login); err != nil {
 		return nil, err
 	}
 	if !c.Present || c.received.ids == nil {

@@ -146,7 +146,7 @@ func (c *Conn) publish(flags byte, body []byte) error {
 			return nil
 		}
 		err := c.o.Handle(&Message{
-			Topic: string(p.Topic), Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Dup: p.Dup, ID: p.ID,
+			Topic: string(p.Topic), Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, ID: p.ID,
 		})
 		c.heard() // we have not listened since
 		c.enough = errors.Is(err, ErrEnough)

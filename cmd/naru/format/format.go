@@ -201,17 +201,8 @@ func (f *Format) parameter(b []byte, p *part, m *Message) ([]byte, error) {
 		return appendJSON(b, m, true)
 	case 'p':
 		text = string(m.Payload)
-		if f.Safe {
-			text = string(AppendSafe(nil, m.Payload, true))
-		}
 	case 't':
 		text = m.Topic
-		if p.cut >= 0 && p.cut < len(text) {
-			text = text[:p.cut]
-		}
-		if f.Safe {
-			text = string(AppendSafe(nil, []byte(text), false))
-		}
 	case 'x':
 		text = hex.EncodeToString(m.Payload)
 	case 'X':
@@ -226,27 +217,30 @@ func (f *Format) parameter(b []byte, p *part, m *Message) ([]byte, error) {
 		text = string(bit(m.Retain))
 	case 'I':
 		text = m.Time.Format("2006-01-02T15:04:05-0700")
-		if p.cut >= 0 && p.cut < len(text) {
-			text = text[:p.cut]
-		}
 	case 'U':
 		text = fmt.Sprintf("%d.%09d", m.Time.Unix(), m.Time.Nanosecond())
 	case 'd':
 		text = string(bit(m.AMQP != nil && m.AMQP.Redelivered))
 	default:
-		text = f.property(p, m)
+		text = property(p.verb, m)
+	}
+	if p.cut >= 0 && p.cut < len(text) {
+		text = text[:p.cut]
+	}
+	if f.Safe {
+		text = string(AppendSafe(nil, []byte(text), p.verb == 'p')) // a payload may have lines
 	}
 	return appendPadded(b, text, p.width, p.left, p.zero), nil
 }
 
 // property returns what MQTT 3.1.1 has no word for. The properties of MQTT 5 that AMQP
 // has none for are empty.
-func (f *Format) property(p *part, m *Message) string {
+func property(verb byte, m *Message) string {
 	if m.AMQP == nil {
 		return ""
 	}
 	var text string
-	switch p.verb {
+	switch verb {
 	case 'e':
 		text = m.AMQP.Exchange
 	case 'C':
@@ -266,12 +260,6 @@ func (f *Format) property(p *part, m *Message) string {
 			}
 			text += h.Name + ":" + value
 		}
-	}
-	if p.cut >= 0 && p.cut < len(text) {
-		text = text[:p.cut]
-	}
-	if f.Safe {
-		text = string(AppendSafe(nil, []byte(text), false))
 	}
 	return text
 }

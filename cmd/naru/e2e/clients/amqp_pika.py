@@ -100,6 +100,9 @@ def worker_dies():
     ch.queue_declare(name("dying"), durable=True)
     for i in range(3):
         ch.basic_publish("", name("dying"), b"%d" % i)
+    # All three, before any is taken: RabbitMQ answers how many there are ahead of
+    # publishes that wait, so one could be the first.
+    eventually(lambda: ready(ch, name("dying")), 3)
     child = os.fork()
     if child == 0:
         other = connect()
