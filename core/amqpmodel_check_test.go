@@ -156,15 +156,22 @@ func (m *amqpModel) observe(mq *amqpQueue) []*amqpCopy {
 		}
 		ring(&lane.head)
 		if g := lane.far.gap; g.n > 0 {
+			var there []entry
 			err := lane.sh.store.Scan(entryKey(lane.id, g.lo), entryKey(lane.id, g.hi), func(k, v []byte) bool {
 				e, err := lane.decodeEntry(ordinalOf(k), v)
 				if _, dead := slices.BinarySearch(g.dead, ordinalOf(k)); err == nil && !dead && (e.flags&flagDurable != 0 || ordinalOf(k) >= lane.disk.bootNext) {
-					add(&e)
+					there = append(there, e)
 				}
 				return true
 			})
+			if err == nil && lane.disk.failures {
+				err = lane.loadFailures(there)
+			}
 			if err != nil {
 				m.t.Fatal(err)
+			}
+			for i := range there {
+				add(&there[i])
 			}
 		}
 		ring(&lane.far.tail)

@@ -560,7 +560,10 @@ func (m *amqpModel) crash() {
 		mq.consumers, mq.active, mq.used = nil, nil, m.now()
 		mq.list = slices.DeleteFunc(mq.list, func(c *amqpCopy) bool { return !c.persistent })
 		for _, c := range mq.list {
-			c.by, c.failures, c.unsure = nil, 0, true
+			c.by, c.unsure = nil, true
+			if mq.o.DeliveryLimit == 0 {
+				c.failures = 0 // nobody counts
+			}
 			n, size := mq.ready()
 			m.loose = m.loose || mq.exceeded(n, size) || c.expires != 0 && c.expires <= m.now() // now, or in a moment
 		}

@@ -60,7 +60,11 @@ func (q *Queue) failedLocked(t *Turn, e *entry) bool {
 		e.failures++
 	}
 	n := q.named
-	if n == nil || n.deliveryLimit == 0 || int32(e.failures) <= max(n.deliveryLimit, 0) {
+	if n == nil {
+		return false
+	}
+	if n.deliveryLimit == 0 || int32(e.failures) <= max(n.deliveryLimit, 0) {
+		q.noteFailuresLocked(t, e)
 		return false
 	}
 	q.dieLocked(t, e, DiedDeliveryLimit)

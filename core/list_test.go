@@ -246,7 +246,7 @@ func TestDeleteSession(t *testing.T) {
 				}
 				y := x.crash()
 				for kind, left := range map[string]int{
-					"on disk": len(y.keys(keyQueue, keyBinding, keyInbound, keyEntry, keyProgress)),
+					"on disk": len(y.keys(keyQueue, keyBinding, keyInbound, keyEntry, keyFailures, keyProgress)),
 					"bound":   int(x.Gauges().Bindings), "groups": x.Groups(), "sessions on disk": int(y.Gauges().Sessions),
 				} {
 					if left != 0 {

@@ -124,6 +124,9 @@ func (q *Queue) spillLocked(t *Turn, r *ring, from int) {
 		p.awaits(q, e.ord)
 		t.scratch = appendEntry(t.scratch[:0], e, e.msg, nil)
 		p.batch.Set(p.entry(q.id, e.ord), t.scratch)
+		if q.named != nil {
+			q.noteFailuresLocked(t, e)
+		}
 		n++
 	}
 }
@@ -146,18 +149,21 @@ func (q *Queue) loadLocked(t *Turn) {
 		return
 	}
 	q.far.loading = true
-	gap, gen := q.far.gap, q.far.generation
+	gap, gen, failures := q.far.gap, q.far.generation, q.disk.failures
 	entries, size := fillEntries, fillBytes
 	if t.bus.overBudget() { // many queues may be reading
 		entries, size = lowWater, fillBytes/16
 	}
-	t.bus.workerOf(q.id).post(task{f: func(t *Turn) { q.fill(t, gap, gen, entries, size) }})
+	t.bus.workerOf(q.id).post(task{f: func(t *Turn) { q.fill(t, gap, gen, failures, entries, size) }})
 }
 
 // fill reads entries from disk and appends them to head. gap is as it was when
 // that was asked for; a tail that was trimmed since only makes it longer.
-func (q *Queue) fill(t *Turn, gap gap, gen uint32, maxEntries, maxSize int) {
+func (q *Queue) fill(t *Turn, gap gap, gen uint32, failures bool, maxEntries, maxSize int) {
 	loaded, exhausted, bad, err := q.readGap(gap, maxEntries, maxSize)
+	if err == nil && failures {
+		err = q.loadFailures(loaded)
+	}
 	if err != nil {
 		t.bus.fail(fmt.Errorf("read queue %q: %w", q.name, err))
 		return

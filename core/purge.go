@@ -221,7 +221,7 @@ func (p *purge) gapLocked(t *Turn, pp *purgePart) {
 	tc.bytes -= away.durableBytes
 	tc.head = q.lowestLocked()
 	for _, r := range pp.ranges {
-		part.batch.DeleteRange(entryKey(q.id, r[0]), entryKey(q.id, r[1]))
+		q.deleteEntriesLocked(part, r[0], r[1])
 	}
 }
 

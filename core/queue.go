@@ -102,6 +102,7 @@ type onDisk struct {
 	bootNext uint64 // entries below were there when the broker started
 	barrier  bool   // a commit is under way that will move safeHead
 	visited  bool   // on the janitor's list
+	failures bool   // there may be records of failed deliveries
 }
 
 var (
@@ -295,7 +296,7 @@ func (q *Queue) floorLocked() uint64 {
 func (q *Queue) removeLocked(t *Turn, e *entry) {
 	q.count--
 	q.bytes -= int64(e.size)
-	ord, flags, msg := e.ord, e.flags, e.msg
+	ord, flags, msg, failures := e.ord, e.flags, e.msg, e.failures
 	var tc *touch
 	var p *part
 	if flags&(flagDurable|flagStored|flagSpilling) != 0 {
@@ -320,6 +321,7 @@ func (q *Queue) removeLocked(t *Turn, e *entry) {
 		}
 		return
 	}
+	q.forgetFailuresLocked(p, ord, failures)
 	low := q.lowestLocked()
 	tc.head = low
 	if !first {
@@ -357,6 +359,7 @@ func (q *Queue) leaveLocked(t *Turn, e *entry) {
 	}
 	ord := e.ord
 	p.batch.Delete(p.entry(q.id, ord))
+	q.forgetFailuresLocked(p, ord, e.failures)
 	e.state, e.cons = entryLeaving, nil
 	e.flags = flagPending // it is not to be paged out
 	t.following().then(q.id, func(t *Turn) { q.left(t, ord) })
@@ -386,7 +389,7 @@ func (q *Queue) left(t *Turn, ord uint64) {
 const purgeAfter = 1024
 
 func (q *Queue) purgeLocked(p *part, low uint64) {
-	p.batch.DeleteRange(entryKey(q.id, q.disk.purgedTo), entryKey(q.id, low))
+	q.deleteEntriesLocked(p, q.disk.purgedTo, low)
 	q.needDisk().purgedTo = low
 }
 

@@ -278,7 +278,7 @@ func (x *box) leftBehind() []string {
 		x.sweep(t)
 	})
 	x.rest(nil)
-	return x.keys(keyEntry, keyBody)
+	return x.keys(keyEntry, keyFailures, keyBody)
 }
 
 // keys returns the keys of some kinds in all shards.

@@ -19,6 +19,7 @@ import (
 //	e vhost from to key     a binding between exchanges (first shard only)
 //	p queue filter          how far the retained messages of a subscription have got
 //	m queue ordinal         an entry
+//	d queue ordinal         how often its delivery has failed
 //	i queue id              an inbound QoS 2 packet id that is not released
 //	w id                    a will
 //	t vhost 0 topic         a retained message
@@ -34,6 +35,7 @@ const (
 	keyExit     = 'e'
 	keyProgress = 'p'
 	keyEntry    = 'm'
+	keyFailures = 'd'
 	keyInbound  = 'i'
 	keyWill     = 'w'
 	keyRetained = 't'
@@ -60,6 +62,12 @@ func entryKey(q, ord uint64) []byte {
 	var k [entryKeySize]byte
 	putEntryKey(&k, q, ord)
 	return k[:]
+}
+
+func failuresKey(q, ord uint64) []byte {
+	k := entryKey(q, ord)
+	k[0] = keyFailures
+	return k
 }
 
 func putEntryKey(k *[entryKeySize]byte, q, ord uint64) {

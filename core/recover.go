@@ -182,7 +182,7 @@ func (r *recovery) lane(q *Queue, o QueueOptions) error {
 	root := q.vh.queues[q.name]
 	if root == nil || root.named == nil || root.named.lanes == nil || int(o.lane) >= len(root.named.lanes.list) {
 		// Its queue was deleted just when the lane was made.
-		for _, kind := range []byte{keyQueue, keyCounter, keyEntry} {
+		for _, kind := range []byte{keyQueue, keyCounter, keyEntry, keyFailures} {
 			r.stray(q.sh, kind, q.id)
 		}
 		return nil
@@ -392,30 +392,44 @@ func (r *recovery) stray(s *shard, kind byte, id uint64) {
 	r.t.part(s).batch.DeleteRange(queueRange(kind, id))
 }
 
-// strayEntries looks for strays among the entries, and for those below the
-// lowest live one. Entries are not read otherwise: one look for each queue.
+// strayEntries looks for strays among the entries and their failures, and for those
+// below the lowest live one. They are not read otherwise: one look for each queue.
 func (r *recovery) strayEntries(s *shard) error {
-	lo, hi := kindRange(keyEntry)
-	for {
-		var id, first uint64
-		found := false
-		err := s.store.Scan(lo, hi, func(k, _ []byte) bool {
-			id, first, found = queueOf(k), ordinalOf(k), true
-			return false
-		})
-		if err != nil {
-			return fmt.Errorf("recover: %w", err)
+	for _, kind := range [...]byte{keyFailures, keyEntry} {
+		lo, hi := kindRange(kind)
+		for {
+			var id, first uint64
+			found := false
+			err := s.store.Scan(lo, hi, func(k, _ []byte) bool {
+				id, first, found = queueOf(k), ordinalOf(k), true
+				return false
+			})
+			if err != nil {
+				return fmt.Errorf("recover: %w", err)
+			}
+			if !found {
+				break
+			}
+			r.firstEntry(s, kind, id, first)
+			lo = idKey(kind, id+1)
 		}
-		if !found {
-			return nil
-		}
-		if q := r.queues[id]; q == nil {
-			r.stray(s, keyEntry, id)
-		} else if low := q.lowestLocked(); first < low {
-			// Dead, but the former run did not live to remove them.
-			q.purgeLocked(r.t.part(s), low)
-		}
-		lo = idKey(keyEntry, id+1)
+	}
+	return nil
+}
+
+// firstEntry takes the first record that a queue has of this kind.
+func (r *recovery) firstEntry(s *shard, kind byte, id, first uint64) {
+	q := r.queues[id]
+	if q == nil {
+		r.stray(s, kind, id)
+		return
+	}
+	if kind == keyFailures {
+		q.needDisk().failures = true
+	}
+	if low := q.lowestLocked(); first < low {
+		// Dead, but the former run did not live to remove them.
+		q.purgeLocked(r.t.part(s), low)
 	}
 }
 

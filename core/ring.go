@@ -37,17 +37,15 @@ const (
 // An entry is one message in one queue. Its ordinal is its place for ever: a
 // message that comes back takes the place it had.
 type entry struct {
-	ord     uint64
-	msg     *Message  // nil: on disk, or no longer needed
-	cons    *Consumer // who has it, while sent or received
-	expires int64     // unix milliseconds, 0: never
-	size    uint32    // bytes of payload, for the counters
-	state   entryState
-	flags   uint8
-	qos     QoS
-	// failures counts deliveries that failed, as far as it goes; it is forgotten
-	// with the memory of the entry.
-	failures uint8
+	ord      uint64
+	msg      *Message  // nil: on disk, or no longer needed
+	cons     *Consumer // who has it, while sent or received
+	expires  int64     // unix milliseconds, 0: never
+	size     uint32    // bytes of payload, for the counters
+	state    entryState
+	flags    uint8
+	qos      QoS
+	failures uint8 // deliveries that failed, as far as it goes
 }
 
 // ring is a deque of entries in the order of their ordinals. Ordinals may have

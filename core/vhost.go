@@ -158,7 +158,7 @@ func (q *Queue) destroy(t *Turn) {
 	q.diskless.Store(true) // no batch after this one writes the counters
 	p.batch.Delete(queueKey(q.id))
 	p.batch.Delete(counterKey(q.id))
-	for _, kind := range [...]byte{keyEntry, keyBinding, keyInbound, keyProgress} {
+	for _, kind := range [...]byte{keyEntry, keyFailures, keyBinding, keyInbound, keyProgress} {
 		p.batch.DeleteRange(queueRange(kind, q.id))
 	}
 }

@@ -60,10 +60,10 @@ func (r *reloader) log(done reload, err error) {
 		log.Error("not reloaded: the configuration stays what it was", "err", err)
 		return
 	}
-	log.Info("reloaded", "changed", done.Changed)
 	if len(done.Restart) > 0 {
 		log.Warn("these take effect at the next start only", "keys", done.Restart)
 	}
+	log.Info("reloaded", "changed", done.Changed) // the last line, for those who wait for it
 }
 
 // reload reads all sources again.

@@ -1,0 +1,54 @@
+package core
+
+// Where failed deliveries have a limit, or their number is shown, it is kept on
+// disk beside the entry, so that what kills its consumers is not given new lives by
+// a restart. An entry whose deliveries never fail has no such record, and one that
+// does need not be written anew.
+//
+// The records ride on later syncs: a crash can take back what was counted last. One
+// that stays behind when its entry is gone does no harm, for an ordinal is never
+// used again, and goes with the records below the head.
+
+// noteFailuresLocked writes down how often e has failed, if e is on disk or on its
+// way there.
+func (q *Queue) noteFailuresLocked(t *Turn, e *entry) {
+	if e.failures == 0 || e.flags&(flagDurable|flagStored|flagSpilling) == 0 || !q.named.opt.Quorum && q.named.deliveryLimit == 0 {
+		return
+	}
+	q.needDisk().failures = true
+	t.part(q.sh).batch.Set(failuresKey(q.id, e.ord), []byte{e.failures})
+}
+
+// forgetFailuresLocked removes what noteFailuresLocked has written.
+func (q *Queue) forgetFailuresLocked(p *part, ord uint64, failures uint8) {
+	if failures > 0 && q.disk.failures {
+		p.batch.Delete(failuresKey(q.id, ord))
+	}
+}
+
+// deleteEntriesLocked removes the records of the entries [lo, hi).
+func (q *Queue) deleteEntriesLocked(p *part, lo, hi uint64) {
+	p.batch.DeleteRange(entryKey(q.id, lo), entryKey(q.id, hi))
+	if q.disk.failures {
+		p.batch.DeleteRange(failuresKey(q.id, lo), failuresKey(q.id, hi))
+	}
+}
+
+// loadFailures reads how often entries, which are in order, have failed. No lock is
+// held.
+func (q *Queue) loadFailures(entries []entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	lo, hi := entries[0].ord, entries[len(entries)-1].ord+1
+	i := 0
+	return q.sh.store.Scan(failuresKey(q.id, lo), failuresKey(q.id, hi), func(k, v []byte) bool {
+		for entries[i].ord < ordinalOf(k) { // the last is not: its key is in the range
+			i++
+		}
+		if entries[i].ord == ordinalOf(k) && len(v) == 1 {
+			entries[i].failures = v[0]
+		}
+		return true
+	})
+}
