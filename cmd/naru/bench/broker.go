@@ -73,17 +73,6 @@ func StartMosquittoTLS(dir, cert, key string) (Target, func() error, error) {
 	return t, stop, err
 }
 
-// FreeAddr finds a loopback port that nobody listens on. Another process may
-// take it before the broker does; then the broker says so.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 // StartCommand starts a broker and returns when it accepts connections at
 // addr, and at the other addresses. argv must run it in the foreground and as the very process whose CPU
 // is to be measured. The function it returns stops the broker and waits for
