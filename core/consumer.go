@@ -461,6 +461,9 @@ func (q *Queue) deliverLocked(t *Turn) {
 
 // lendLocked finds a consumer for e. Consumers take turns.
 func (q *Queue) lendLocked(t *Turn, e *entry) bool {
+	if q.outranked() {
+		return false
+	}
 	if q.named != nil && q.named.ranked {
 		return q.lendByRankLocked(t, e)
 	}
@@ -584,6 +587,7 @@ func (q *Queue) nextLocked(t *Turn) *entry {
 		}
 		if q.far.gap.n > 0 {
 			q.loadLocked(t) // all in head is lent
+			q.fetchLocked()
 			return nil
 		}
 		if q.far.tail.n == 0 {

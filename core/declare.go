@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/narumq/naru/core/internal/wheel"
 )
@@ -43,6 +44,8 @@ type named struct {
 	opt   QueueOptions // never changed, but for the limits by DeclareQueue
 	lanes *lanes       // of a queue with priorities, but not of its lanes; never changed
 	root  *Queue       // of a lane: the queue with priorities; never changed
+	// fetching, of a lane: what it has for its consumers is being read from disk.
+	fetching atomic.Bool
 
 	// guarded by q.mu: what is in force of the options, with the policies
 	expires       int64

@@ -180,7 +180,7 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, failures bool, maxEntries, ma
 		return
 	}
 	if q.far.generation != gen { // purged meanwhile: whoever wants more asks again
-		q.deliverLocked(t)
+		q.deliverFetchedLocked(t)
 		return
 	}
 	var over []uint64 // received by a client whose session ended with a former life
@@ -231,7 +231,7 @@ func (q *Queue) fill(t *Turn, gap gap, gen uint32, failures bool, maxEntries, ma
 	for _, ord := range over {
 		q.removeLocked(t, q.head.find(ord))
 	}
-	q.deliverLocked(t)
+	q.deliverFetchedLocked(t)
 	q.dropExcessLocked(t)
 	q.laneExcessLocked(t)
 	if q.named != nil {

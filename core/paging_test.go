@@ -141,12 +141,13 @@ type faulty struct {
 	Shard
 	scans atomic.Int64
 	gate  atomic.Pointer[chan struct{}] // scans wait until it is closed
+	of    atomic.Uint64                 // those of this queue alone, 0: all
 	bad   atomic.Pointer[error]
 }
 
 func (f *faulty) Scan(lo, hi []byte, g func(k, v []byte) bool) error {
 	f.scans.Add(1)
-	if gate := f.gate.Load(); gate != nil {
+	if gate, of := f.gate.Load(), f.of.Load(); gate != nil && (of == 0 || len(lo) > 8 && queueOf(lo) == of) {
 		<-*gate
 	}
 	if bad := f.bad.Load(); bad != nil {

@@ -219,6 +219,44 @@ func (c *Consumer) resumeLanes(t *Turn) {
 	})
 }
 
+// fetchLocked notes that a lane has nothing for its consumers until more is read.
+func (q *Queue) fetchLocked() {
+	if n := q.named; n != nil && (n.lanes != nil || n.root != nil) {
+		n.fetching.Store(true)
+	}
+}
+
+// outranked says whether a lane of a higher priority is reading what is to go
+// first. When it has, the consumers are asked again.
+func (q *Queue) outranked() bool {
+	n := q.named
+	if n == nil || n.lanes == nil && n.root == nil {
+		return false
+	}
+	root := n
+	if n.root != nil {
+		root = n.root.named
+	}
+	return slices.ContainsFunc((*root.lanes.snapshot.Load())[n.opt.lane+1:], func(higher *Queue) bool {
+		return higher != nil && higher.named.fetching.Load()
+	})
+}
+
+// deliverFetchedLocked delivers what has been read, and after that what lower
+// lanes have.
+func (q *Queue) deliverFetchedLocked(t *Turn) {
+	fetched := q.named != nil && q.named.fetching.Swap(false)
+	q.deliverLocked(t)
+	if !fetched || q.named.fetching.Load() {
+		return
+	}
+	for _, c := range q.consumers {
+		if c.credit != nil {
+			c.credit.resumeLater(t)
+		}
+	}
+}
+
 // tooMany drops what is too much in all lanes together, of the lowest priority
 // first.
 func (q *Queue) tooMany(t *Turn) {

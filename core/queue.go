@@ -263,7 +263,7 @@ func (q *Queue) tryNowLocked(t *Turn, m *Message, e *entry) bool {
 	if q.kind == KindNamed && c.isSession() && (m.Syntax == SyntaxAMQP || !t.bus.unrestricted.Load()) {
 		return false // whether its key is a topic is looked at, and whether it may have it
 	}
-	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) {
+	if c.paused || !c.creditLocked() || !q.spanLocked(t, c, e.ord) || !q.servesLocked(c) || q.outranked() {
 		return false
 	}
 	if !c.offerLocked(t, m, e) {
