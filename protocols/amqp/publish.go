@@ -101,25 +101,26 @@ func (ch *channel) contentHeader(t *core.Turn, payload []byte) (core.Wait, error
 	return ch.published(t, nil, false)
 }
 
-// contentBody handles a body frame.
+// contentBody handles a body frame. The last one may have to wait, and is then
+// fed again.
 func (ch *channel) contentBody(t *core.Turn, payload []byte) (core.Wait, error) {
 	m := &ch.content
 	have := uint64(len(m.body) + len(payload))
 	switch {
+	case uint64(len(m.body)) == m.size:
+		return ch.published(t, m.body, true) // after a Wait
 	case have > m.size:
 		return nil, hard(frame.FrameError, "content of %d bytes where %d were announced", have, m.size)
 	case have == m.size && len(m.body) == 0:
 		return ch.published(t, payload, false)
-	case have == m.size:
-		// A frame that waits is fed again: it must not be appended twice.
-		body := append(m.body[:len(m.body):len(m.body)], payload...)
-		return ch.published(t, body, true)
 	}
 	if m.body == nil { // memory grows with what arrives
 		m.body = make([]byte, 0, min(m.size, uint64(max(4*len(payload), 64<<10))))
 	}
-	m.body = append(m.body, payload...)
-	return nil, nil
+	if m.body = append(m.body, payload...); have < m.size {
+		return nil, nil
+	}
+	return ch.published(t, m.body, true)
 }
 
 // published publishes what has arrived. owned says that the body will not be
