@@ -104,8 +104,14 @@ func (c *Conn) Gate() *core.Gate { return &c.gate }
 // Peer returns the address of the peer.
 func (c *Conn) Peer() netip.AddrPort { return c.peer }
 
-// AnonymousRefused says that the listener takes no clients without a name.
-func (c *Conn) AnonymousRefused() bool { return c.door != nil && c.door.named }
+// Admits says what is wrong with how a client wants to log in, before anybody is
+// asked who it is: a listener may take none without a user name or a certificate.
+func (c *Conn) Admits(cred *core.Credentials) error {
+	if c.door != nil && c.door.named && !cred.HasUser && !cred.HasCertificate {
+		return fmt.Errorf("%w: anonymous clients are not let in at this listener", core.ErrBadCredentials)
+	}
+	return nil
+}
 
 // CertificateUser returns the user whom the client's certificate names. ok says
 // that this certificate decides who the client is; an empty name with it is

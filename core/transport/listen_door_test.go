@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/narumq/naru/core"
 )
 
 // TestListenMaxConnections: each listener has a limit of its own, beside that of
@@ -99,6 +101,7 @@ func TestListenMaxConnectionsLog(t *testing.T) {
 // without a name, by whatever way they come.
 func TestListenAnonymous(t *testing.T) {
 	yes, no := true, false
+	anonymous := &core.Credentials{HasPassword: true} // which names nobody
 	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
 		b := newBox(t, driver)
 		for _, s := range []struct {
@@ -114,8 +117,14 @@ func TestListenAnonymous(t *testing.T) {
 				if proxy {
 					c.send([]byte(proxied[0].header))
 				}
-				if got := b.next().conn.AnonymousRefused(); got != s.refused {
-					t.Errorf("anonymous %v, proxy %v: %v", s.anonymous, proxy, got)
+				conn := b.next().conn
+				if err := conn.Admits(anonymous); errors.Is(err, core.ErrBadCredentials) != s.refused || (err != nil) != s.refused {
+					t.Errorf("anonymous %v, proxy %v: %v", s.anonymous, proxy, err)
+				}
+				for _, cred := range []core.Credentials{{HasUser: true}, {HasCertificate: true}} {
+					if err := conn.Admits(&cred); err != nil {
+						t.Errorf("anonymous %v, proxy %v: %+v: %v", s.anonymous, proxy, cred, err)
+					}
 				}
 			}
 		}
@@ -130,12 +139,12 @@ func TestListenAnonymous(t *testing.T) {
 		}
 		w, peer := WireOf(nc)
 		b.srv.ServeStream(w, Plain(w), false, peer, b.handler)
-		if !b.next().conn.AnonymousRefused() {
+		if b.next().conn.Admits(anonymous) == nil {
 			t.Error("it is forgotten behind Accept")
 		}
 		p, h := b.pipe()
-		if h.conn.AnonymousRefused() {
-			t.Error("a pipe has no listener")
+		if err := h.conn.Admits(anonymous); err != nil {
+			t.Error("a pipe has no listener:", err)
 		}
 		p.Hangup(nil)
 	})

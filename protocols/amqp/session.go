@@ -166,11 +166,11 @@ func (c *conn) authenticate(vhost string) core.Wait {
 	cred := &core.Credentials{Identity: core.Identity{
 		User: l.user, Protocol: "amqp", Listener: c.listener.Address, VHost: vhost, Peer: c.tc.Peer(),
 	}, HasUser: l.mechanism != "ANONYMOUS", HasPassword: l.hasPassword, Password: l.password}
-	switch {
-	case l.mechanism == "EXTERNAL":
+	if l.mechanism == "EXTERNAL" {
 		cred.CertificateUser, cred.HasCertificate = c.tc.CertificateUser()
-	case !cred.HasUser && c.tc.AnonymousRefused():
-		l.asked, l.err = true, fmt.Errorf("%w: anonymous clients are not let in at this listener", core.ErrBadCredentials)
+	}
+	if err := c.tc.Admits(cred); err != nil {
+		l.asked, l.err = true, err
 		return nil
 	}
 	if id, err, answered := c.a.bus.AuthenticateQuick(cred); answered {

@@ -82,8 +82,8 @@ func (c *conn) authenticate(p *packet.Connect) core.Wait {
 	}, HasUser: p.HasUser, HasPassword: p.HasPassword, Password: p.Password}
 	cred.User, cred.VHost = c.splitUser(string(p.User))
 	cred.CertificateUser, cred.HasCertificate = c.tc.CertificateUser()
-	if !cred.HasUser && !cred.HasCertificate && c.tc.AnonymousRefused() {
-		l.asked, l.err = true, fmt.Errorf("%w: anonymous clients are not let in at this listener", core.ErrBadCredentials)
+	if err := c.tc.Admits(cred); err != nil {
+		l.asked, l.err = true, err
 		return nil
 	}
 	id, err, answered := c.a.bus.AuthenticateQuick(cred)
