@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -72,9 +71,9 @@ func (s *Server) Listen(lc ListenConfig, newHandler func(*Conn) Handler) (net.Ad
 		e.timed = true
 		e.pass = func(w *Wire, st *tlsConn) {
 			if st == nil {
-				s.ServeStream(w, Plain(w), false, w.peer, newHandler)
+				s.ServeStream(w, Plain(w), false, newHandler)
 			} else {
-				s.ServeStream(w, newTLSStream(st), false, w.peer, newHandler)
+				s.ServeStream(w, newTLSStream(st), false, newHandler)
 			}
 		}
 		s.spawned.Add(1)
@@ -139,17 +138,17 @@ func (s *Server) keep(ln net.Listener) error {
 	return nil
 }
 
-// WireOf returns the wire below a connection that was accepted by Accept, and
-// the address of its peer.
-func WireOf(c net.Conn) (*Wire, netip.AddrPort) {
+// WireOf returns the wire below a connection that was accepted by Accept, nil of
+// any other.
+func WireOf(c net.Conn) *Wire {
 	for {
 		switch l := c.(type) {
 		case *Wire:
-			return l, l.peer
+			return l
 		case interface{ NetConn() net.Conn }: // TLS
 			c = l.NetConn()
 		default:
-			return nil, netip.AddrPort{}
+			return nil
 		}
 	}
 }

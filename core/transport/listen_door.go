@@ -123,7 +123,7 @@ func (e *entrance) take(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	w, err := NewWire(nc, nil)
+	w, err := newWire(nc)
 	if err != nil { // it is closed already
 		s.exit(e.door)
 		nc.Close()

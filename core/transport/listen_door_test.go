@@ -137,8 +137,8 @@ func TestListenAnonymous(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, peer := WireOf(nc)
-		b.srv.ServeStream(w, Plain(w), false, peer, b.handler)
+		w := WireOf(nc)
+		b.srv.ServeStream(w, Plain(w), false, b.handler)
 		if b.next().conn.Admits(anonymous) == nil {
 			t.Error("it is forgotten behind Accept")
 		}
@@ -170,8 +170,8 @@ func TestAcceptMaxConnections(t *testing.T) {
 	if nc, err = ln.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	w, peer := WireOf(nc)
-	b.srv.ServeStream(w, Plain(w), false, peer, b.handler)
+	w := WireOf(nc)
+	b.srv.ServeStream(w, Plain(w), false, b.handler)
 	h := b.next()
 	second.send(frame('q', "bye"))
 	second.want("bye")

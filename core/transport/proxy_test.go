@@ -185,8 +185,8 @@ func TestProxyAccept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, peer := WireOf(nc)
-		if w == nil || peer.String() != s.peer {
+		peer := WireOf(nc).peer
+		if peer.String() != s.peer {
 			t.Errorf("%s: the peer is %s", s.name, peer)
 		}
 		if ap := nc.RemoteAddr().(*net.TCPAddr).AddrPort(); peer.IsValid() && ap.Addr().Unmap() != peer.Addr() || ap.Addr().IsLoopback() != peer.Addr().IsLoopback() {

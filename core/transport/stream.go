@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 )
 
 // A Stream is a layer over a Wire, such as TLS or WebSocket. Await and Read are
@@ -35,12 +34,12 @@ func (nothing) Temporary() bool { return true }
 
 // ServeStream serves a connection whose handshakes are over. It takes the wire,
 // which it closes in any case. blocking says that Read may wait.
-func (s *Server) ServeStream(w *Wire, st Stream, blocking bool, peer netip.AddrPort, newHandler func(*Conn) Handler) {
+func (s *Server) ServeStream(w *Wire, st Stream, blocking bool, newHandler func(*Conn) Handler) {
 	size := bigBuffer
 	if blocking { // while it waits it holds the buffer
 		size = smallBuffer
 	}
-	s.start(&streamLink{Wire: w, stream: st}, size, peer, w.door, newHandler)
+	s.start(&streamLink{Wire: w, stream: st}, size, w.peer, w.door, newHandler)
 }
 
 // A streamLink is the link of a connection below whose outbox there is a layer.

@@ -226,14 +226,14 @@ func TestTLSAccept(t *testing.T) {
 	if !tc.ConnectionState().HandshakeComplete {
 		t.Error("the handshake is not over")
 	}
-	w, peer := WireOf(nc)
-	if w == nil || peer.String() != c.LocalAddr().String() {
-		t.Fatalf("wire %v, peer %v", w, peer)
+	w := WireOf(nc)
+	if w == nil || w.peer.String() != c.LocalAddr().String() {
+		t.Fatalf("wire %v of %v", w, c.LocalAddr())
 	}
 	if n := b.srv.Open(); n != 2 {
 		t.Errorf("%d connections", n)
 	}
-	b.srv.ServeStream(w, blockingTLS{tc, w}, true, peer, b.handler)
+	b.srv.ServeStream(w, blockingTLS{tc, w}, true, b.handler)
 	h := b.next()
 	c.send(frame('e', "hello"))
 	c.want("hello")

@@ -265,7 +265,7 @@ func TestTLSHoldsNoBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	w, err := NewWire(nc, nil)
+	w, err := newWire(nc)
 	if err != nil {
 		t.Fatal(err)
 	}

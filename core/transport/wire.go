@@ -49,9 +49,8 @@ const maxRest = 1 << 20
 
 var errUnread = errors.New("the peer asks and does not read the answers")
 
-// NewWire makes a wire of a TCP or Unix socket. head is what has been read from
-// it already.
-func NewWire(c net.Conn, head []byte) (*Wire, error) {
+// newWire makes a wire of a TCP or Unix socket.
+func newWire(c net.Conn) (*Wire, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return nil, fmt.Errorf("%T has no descriptor", c)
@@ -60,7 +59,7 @@ func NewWire(c net.Conn, head []byte) (*Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Wire{Conn: c, raw: raw, head: head, peer: addrPort(c.RemoteAddr())}, nil
+	return &Wire{Conn: c, raw: raw, peer: addrPort(c.RemoteAddr())}, nil
 }
 
 // RemoteAddr is the address of the real peer.

@@ -65,9 +65,8 @@ func (a *Adapter) upgrade(w http.ResponseWriter, r *http.Request, cfg *Config, n
 		return // and has been answered, or there is nobody left
 	}
 	conn.SetReadLimit(cfg.MaxMessageSize)
-	wire, peer := transport.WireOf(h.in)
 	s := &stream{ws: conn, br: h.br, in: h.in, text: a.protocols[name].Text, max: cfg.MaxMessageSize}
-	a.srv.ServeStream(wire, s, true, peer, func(tc *transport.Conn) transport.Handler {
+	a.srv.ServeStream(transport.WireOf(h.in), s, true, func(tc *transport.Conn) transport.Handler {
 		s.conn = tc
 		return make(tc)
 	})
