@@ -17,11 +17,11 @@ func (ch *channel) settle(t *core.Turn, tag uint64, multiple bool, outcome core.
 		defer o.Unlock()
 		return ch.settleLaterLocked(tag, multiple, outcome)
 	}
-	list, ok := ch.out.takeLocked(c.scratch[:0], tag, multiple)
+	list, err := ch.out.takeLocked(c.scratch[:0], tag, multiple)
 	ch.out.resumeLocked(t)
 	o.Unlock()
-	if !ok {
-		return soft(frame.PreconditionFailed, "unknown delivery tag %d", tag)
+	if err != nil {
+		return err
 	}
 	settleAll(t, list, outcome)
 	clear(list)
@@ -40,37 +40,47 @@ func settleAll(t *core.Turn, list []lent, outcome core.Outcome) {
 	}
 }
 
-// takeLocked takes the deliveries that an acknowledgement names. Tag 0 is all of
-// them; any other must be one that is not acknowledged yet. (AMQP 1.8.3.13)
-func (h *channelOut) takeLocked(list []lent, tag uint64, multiple bool) (_ []lent, ok bool) {
-	from, to := 0, len(h.lent)-1
-	if tag != 0 || !multiple {
-		if to = h.indexLocked(tag); to < 0 {
-			return nil, false
-		}
-		if !multiple {
-			from = to
-		}
+// takeLocked takes the deliveries that an acknowledgement names.
+func (h *channelOut) takeLocked(list []lent, tag uint64, multiple bool) ([]lent, error) {
+	named, err := h.namedLocked(tag, multiple)
+	if err != nil {
+		return nil, err
 	}
-	for ; from <= to; from++ {
-		if l := &h.lent[from]; l.from != nil && !l.tx {
+	for i := range named {
+		if l := &named[i]; l.open() {
 			list = append(list, *l)
 			l.from = nil
 			h.outstanding--
 		}
 	}
 	h.trimLocked()
-	return list, true
+	return list, nil
 }
 
-// indexLocked finds a delivery that is not acknowledged, -1 if there is none.
-func (h *channelOut) indexLocked(tag uint64) int {
-	i, ok := slices.BinarySearchFunc(h.lent, tag, func(l lent, tag uint64) int { return cmp.Compare(l.tag, tag) })
-	if !ok || h.lent[i].from == nil || h.lent[i].tx {
-		return -1
+// namedLocked finds the deliveries that an acknowledgement names, and among them
+// some that are not open any more. Tag 0 is all there are; any other must be one
+// that is open. (AMQP 1.8.3.13)
+func (h *channelOut) namedLocked(tag uint64, multiple bool) ([]lent, error) {
+	if tag == 0 && multiple {
+		return h.lent, nil
 	}
-	return i
+	i, ok := h.findLocked(tag)
+	switch {
+	case !ok || !h.lent[i].open():
+		return nil, soft(frame.PreconditionFailed, "unknown delivery tag %d", tag)
+	case multiple:
+		return h.lent[:i+1], nil
+	}
+	return h.lent[i : i+1], nil
 }
+
+// findLocked finds a delivery, acknowledged or not.
+func (h *channelOut) findLocked(tag uint64) (i int, ok bool) {
+	return slices.BinarySearchFunc(h.lent, tag, func(l lent, tag uint64) int { return cmp.Compare(l.tag, tag) })
+}
+
+// open says that the delivery can still be acknowledged.
+func (l *lent) open() bool { return l.from != nil && !l.tx }
 
 // trimLocked forgets the holes at the front, and all of them where they are the
 // majority.

@@ -1,9 +1,7 @@
 package amqp
 
 import (
-	"cmp"
 	"errors"
-	"slices"
 
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
@@ -55,20 +53,12 @@ func (x *transaction) publish(p core.Prepared, mandatory bool, quota error) erro
 
 // settleLaterLocked notes an acknowledgement. The deliveries stay with the channel.
 func (ch *channel) settleLaterLocked(tag uint64, multiple bool, outcome core.Outcome) error {
-	h := &ch.out
-	from, to := 0, len(h.lent)-1
-	if tag != 0 || !multiple {
-		i := h.indexLocked(tag)
-		if i < 0 {
-			return soft(frame.PreconditionFailed, "unknown delivery tag %d", tag)
-		}
-		to = i
-		if !multiple {
-			from = i
-		}
+	named, err := ch.out.namedLocked(tag, multiple)
+	if err != nil {
+		return err
 	}
-	for ; from <= to; from++ {
-		if l := &h.lent[from]; l.from != nil && !l.tx {
+	for i := range named {
+		if l := &named[i]; l.open() {
 			l.tx = true
 			ch.tx.settles = append(ch.tx.settles, txSettle{l.tag, outcome})
 		}
@@ -158,7 +148,7 @@ func (ch *channel) settleTx(t *core.Turn) {
 
 // inTxLocked finds a delivery that a transaction has acknowledged.
 func (h *channelOut) inTxLocked(tag uint64) *lent {
-	i, _ := slices.BinarySearchFunc(h.lent, tag, func(l lent, tag uint64) int { return cmp.Compare(l.tag, tag) })
+	i, _ := h.findLocked(tag)
 	return &h.lent[i]
 }
 
