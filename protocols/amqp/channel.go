@@ -20,13 +20,11 @@ type channel struct {
 	prefetch uint16         // of consumers that begin; changed under the out lock
 	content  content
 	confirms confirms
-	tx       *transaction // nil unless transactional
-	// transactional says what tx does, under the out lock.
-	transactional bool
-	getters       map[*core.Queue]*core.Consumer
-	stopped       []*core.Consumer // cancelled, and with something that is not acknowledged
-	replies       *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
-	asking        asking
+	tx       *transaction // nil unless transactional; set under the out lock
+	getters  map[*core.Queue]*core.Consumer
+	stopped  []*core.Consumer // cancelled, and with something that is not acknowledged
+	replies  *core.Queue      // behind amq.rabbitmq.reply-to, of this channel's consumer
+	asking   asking
 
 	out channelOut
 }
@@ -192,7 +190,10 @@ func (ch *channel) end(t *core.Turn) {
 	for _, g := range ch.getters {
 		g.Cancel(t)
 	}
-	ch.getters, ch.tx = nil, nil
+	ch.getters = nil
+	if ch.tx != nil {
+		*ch.tx = transaction{}
+	}
 	if ch.replies != nil {
 		_, _ = ch.c.vh.Drop(t, ch.replies, false, false) // it may have gone with its consumer
 		ch.replies = nil

@@ -51,7 +51,7 @@ func (c *conn) Channels() []core.ChannelInfo {
 		switch {
 		case ch.confirms.on:
 			i.Mode = "confirm"
-		case ch.transactional:
+		case ch.tx != nil:
 			i.Mode = "transaction"
 		}
 		all = append(all, i)

@@ -77,10 +77,9 @@ func (ch *channel) txMethod(t *core.Turn, m frame.Method, args []byte) (core.Wai
 			return nil, soft(frame.PreconditionFailed, "cannot switch from confirm to tx mode")
 		}
 		if ch.tx == nil {
-			ch.tx = &transaction{}
 			o := ch.c.tc.Out()
 			o.Lock()
-			ch.transactional = true
+			ch.tx = &transaction{}
 			o.Unlock()
 		}
 		ch.reply(t, frame.AppendTxSelectOK(ch.ready(t), ch.n))
@@ -123,7 +122,7 @@ func (ch *channel) commit(t *core.Turn) (core.Wait, error) {
 	}
 	ch.settleTx(t)
 	t.Promise() // settles included, which as a rule ride on later commits
-	ch.tx = &transaction{}
+	*x = transaction{}
 	ch.reply(t, frame.AppendTxCommitOK(ch.ready(t), ch.n))
 	return nil, nil
 }
@@ -161,5 +160,5 @@ func (ch *channel) rollback() {
 		ch.out.inTxLocked(s.tag).tx = false
 	}
 	o.Unlock()
-	ch.tx = &transaction{}
+	*ch.tx = transaction{}
 }
