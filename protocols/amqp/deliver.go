@@ -97,7 +97,7 @@ func (c *conn) appendBody(t *core.Turn, o *transport.Outbox, b []byte, n uint16,
 		return
 	}
 	o.End(t, b)
-	for rest, most := m.Payload, int(c.frameMax)-frame.Overhead; len(rest) > 0; {
+	for rest, most := m.Payload, frame.BodyMax(c.frameMax); len(rest) > 0; {
 		part := rest[:min(len(rest), most)]
 		rest = rest[len(part):]
 		o.End(t, frame.AppendHeader(o.Begin(frame.HeaderSize), frame.FrameBody, n, uint32(len(part))))

@@ -85,7 +85,6 @@ func (ch *channel) contentHeader(t *core.Turn, payload []byte) (core.Wait, error
 		return nil, hard(frame.FrameError, "content of %d bytes", h.BodySize)
 	}
 	if most := ch.c.a.conf().MaxMessageSize; h.BodySize > uint64(most) {
-		ch.c.method = frame.MethodBasicPublish
 		return nil, soft(frame.PreconditionFailed, "message size %d is larger than configured max size %d", h.BodySize, most)
 	}
 	m.text = append(m.text[:m.exchange+m.key], h.Properties...)

@@ -54,16 +54,16 @@ func HeaderFrameSize(properties []byte) int {
 	return Overhead + contentHead + max(len(properties), len(noProperties))
 }
 
-// bodyMax is how much of a body fits into a frame.
-func bodyMax(frameMax uint32) int {
+// BodyMax is how much of a body fits into a frame. A frameMax below the least that
+// can be negotiated is taken for that.
+func BodyMax(frameMax uint32) int {
 	return int(min(max(frameMax, MinFrameMax), math.MaxInt32)) - Overhead
 }
 
 // AppendBodyFrames appends a body in as many frames as it takes, none for an
-// empty one. A frameMax below the least that can be negotiated is taken for
-// that.
+// empty one. See BodyMax.
 func AppendBodyFrames(b []byte, channel uint16, body []byte, frameMax uint32) []byte {
-	for most := bodyMax(frameMax); len(body) > 0; {
+	for most := BodyMax(frameMax); len(body) > 0; {
 		n := min(len(body), most)
 		b = AppendHeader(b, FrameBody, channel, uint32(n))
 		b = append(b, body[:n]...)
@@ -76,7 +76,7 @@ func AppendBodyFrames(b []byte, channel uint16, body []byte, frameMax uint32) []
 // BodyFramesSize is how many bytes AppendBodyFrames appends for a body of n
 // bytes.
 func BodyFramesSize(n int, frameMax uint32) int {
-	most := bodyMax(frameMax)
+	most := BodyMax(frameMax)
 	frames := n / most
 	if n%most != 0 {
 		frames++

@@ -85,24 +85,16 @@ func (h Header) Check(frameMax uint32) error {
 	return nil
 }
 
-// CheckEnd says whether b, which has the whole frame, has its end octet where
-// the size says.
-func (h Header) CheckEnd(b []byte) error {
-	if len(b) < h.Total() {
-		return ErrShort
-	}
-	if b[h.Total()-1] != EndOctet {
-		return ErrEnd
-	}
-	return nil
-}
-
-// Payload checks the end octet and returns what is between it and the header.
+// Payload returns what is between the header and the end octet of b, which has
+// the whole frame, and checks that the octet is where the size says.
 func (h Header) Payload(b []byte) ([]byte, error) {
-	if err := h.CheckEnd(b); err != nil {
-		return nil, err
-	}
 	n := h.Total() - 1
+	if len(b) <= n {
+		return nil, ErrShort
+	}
+	if b[n] != EndOctet {
+		return nil, ErrEnd
+	}
 	return b[HeaderSize:n:n], nil
 }
 
