@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/narumq/naru/core"
@@ -54,9 +53,9 @@ func (ch *channel) exchangeNamed(name []byte) (*core.Exchange, error) {
 }
 
 // clean removes what no name may have.
-func clean(name []byte) string {
-	return strings.NewReplacer("\r", "", "\n", "").Replace(string(name))
-}
+func clean(name []byte) string { return lineBreaks.Replace(string(name)) }
+
+var lineBreaks = strings.NewReplacer("\r", "", "\n", "")
 
 // may asks whether the client may do something to a queue or an exchange.
 func (ch *channel) may(a core.Action, r core.Resource, name string) (core.Wait, error) {
@@ -64,11 +63,31 @@ func (ch *channel) may(a core.Action, r core.Resource, name string) (core.Wait, 
 	if ok || w != nil {
 		return w, nil
 	}
-	what := fmt.Sprintf("queue '%s'", name)
+	return nil, ch.accessRefused(a, r, name)
+}
+
+func (ch *channel) accessRefused(a core.Action, r core.Resource, name string) error {
+	kind := "queue"
 	if r == core.ResourceExchange {
-		what = exchangeText([]byte(name))
+		if kind = "exchange"; name == "" {
+			name = "amq.default"
+		}
 	}
-	return nil, soft(frame.AccessRefused, "%s access to %s in vhost '%s' refused for user '%s'", actionText(a), what, ch.c.vh.Name(), ch.c.who.User)
+	return soft(frame.AccessRefused, "%s access to %s '%s' in vhost '%s' refused for user '%s'", actionText(a), kind, name, ch.c.vh.Name(), ch.c.who.User)
+}
+
+// mayTopic asks whether the client may send messages with a key to an exchange,
+// or have those with keys that it matches.
+func (ch *channel) mayTopic(a core.Action, exchange, key string) (core.Wait, error) {
+	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{Action: a, Exchange: exchange, Syntax: core.SyntaxAMQP, Address: []byte(key)})
+	if ok || w != nil {
+		return w, nil
+	}
+	return nil, ch.topicRefused(exchange, key)
+}
+
+func (ch *channel) topicRefused(exchange, key string) error {
+	return soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'", key, exchange, ch.c.vh.Name(), ch.c.who.User)
 }
 
 // mayBind asks whether the client may have messages with such keys.
@@ -76,21 +95,7 @@ func (ch *channel) mayBind(x *core.Exchange, key string) (core.Wait, error) {
 	if x.Options().Type != core.Topic {
 		return nil, nil
 	}
-	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{
-		Action: core.ActionSubscribe, Exchange: x.Name(), Syntax: core.SyntaxAMQP, Address: []byte(key),
-	})
-	if ok || w != nil {
-		return w, nil
-	}
-	return nil, soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
-		key, x.Name(), ch.c.vh.Name(), ch.c.who.User)
-}
-
-func exchangeText(name []byte) string {
-	if len(name) == 0 {
-		return "exchange 'amq.default'"
-	}
-	return fmt.Sprintf("exchange '%s'", name)
+	return ch.mayTopic(core.ActionSubscribe, x.Name(), key)
 }
 
 func actionText(a core.Action) string {
@@ -108,12 +113,5 @@ func (ch *channel) mayDie(d *core.DeadLetter) (core.Wait, error) {
 	if !d.HasKey {
 		return nil, nil // each message keeps a key that somebody was allowed to use
 	}
-	ok, w := ch.c.a.bus.Allowed(ch.c.who, core.Right{
-		Action: core.ActionPublish, Exchange: d.Exchange, Syntax: core.SyntaxAMQP, Address: []byte(d.Key),
-	})
-	if ok || w != nil {
-		return w, nil
-	}
-	return nil, soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
-		d.Key, d.Exchange, ch.c.vh.Name(), ch.c.who.User)
+	return ch.mayTopic(core.ActionPublish, d.Exchange, d.Key)
 }

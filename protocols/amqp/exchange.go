@@ -91,8 +91,10 @@ func (ch *channel) activeExchange(t *core.Turn, name string, p *frame.ExchangeDe
 		if strings.HasPrefix(name, "amq.") {
 			return nil, soft(frame.AccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", name)
 		}
-		if w, err := ch.mayLeadTo(core.ResourceExchange, name, o.Alternate, o.Alternate != ""); w != nil || err != nil {
-			return w, err
+		if o.Alternate != "" {
+			if w, err := ch.mayLeadTo(core.ResourceExchange, name, o.Alternate); w != nil || err != nil {
+				return w, err
+			}
 		}
 	}
 	if x == nil || !x.Predeclared() { // what is there may not be on disk yet: the answer waits
@@ -106,10 +108,7 @@ func (ch *channel) activeExchange(t *core.Turn, name string, p *frame.ExchangeDe
 
 // mayLeadTo asks for what declaring something with an alternate or dead letter
 // exchange needs.
-func (ch *channel) mayLeadTo(r core.Resource, name, to string, has bool) (core.Wait, error) {
-	if !has {
-		return nil, nil
-	}
+func (ch *channel) mayLeadTo(r core.Resource, name, to string) (core.Wait, error) {
 	if w, err := ch.may(core.ActionRead, r, name); w != nil || err != nil {
 		return w, err
 	}

@@ -163,20 +163,17 @@ func (ch *channel) sent() {
 }
 
 func (ch *channel) publishFailure(err error) error {
-	if errors.Is(err, core.ErrNotAuthorized) {
-		vh, key := ch.c.vh, ch.content.routingKey()
-		x := vh.Exchange(string(ch.content.exchangeName()))
-		ok, _ := ch.c.a.bus.Allowed(ch.c.who, core.Right{
-			Action: core.ActionWrite, Resource: core.ResourceExchange, Syntax: core.SyntaxAMQP, Address: ch.content.exchangeName(),
-		})
-		if ok && x != nil && x.Options().Type == core.Topic {
-			return soft(frame.AccessRefused, "access to topic '%s' in exchange '%s' in vhost '%s' refused for user '%s'",
-				key, x.Name(), vh.Name(), ch.c.who.User)
-		}
-		return soft(frame.AccessRefused, "write access to %s in vhost '%s' refused for user '%s'",
-			exchangeText(ch.content.exchangeName()), ch.c.vh.Name(), ch.c.who.User)
+	if !errors.Is(err, core.ErrNotAuthorized) {
+		return err
 	}
-	return err
+	name := string(ch.content.exchangeName())
+	ok, _ := ch.c.a.bus.Allowed(ch.c.who, core.Right{
+		Action: core.ActionWrite, Resource: core.ResourceExchange, Syntax: core.SyntaxAMQP, Address: ch.content.exchangeName(),
+	})
+	if x := ch.c.vh.Exchange(name); ok && x != nil && x.Options().Type == core.Topic {
+		return ch.topicRefused(name, string(ch.content.routingKey()))
+	}
+	return ch.accessRefused(core.ActionWrite, core.ResourceExchange, name)
 }
 
 // waitToPublish tells the client that it is held back, if that is why it waits.

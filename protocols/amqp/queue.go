@@ -121,7 +121,7 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 			return nil, nil, soft(frame.PreconditionFailed, "server-named queue cannot be of type quorum")
 		}
 		if d := o.DeadLetter; d != nil {
-			if w, err := ch.mayLeadTo(core.ResourceQueue, name, d.Exchange, true); w != nil || err != nil {
+			if w, err := ch.mayLeadTo(core.ResourceQueue, name, d.Exchange); w != nil || err != nil {
 				return nil, w, err
 			}
 			if w, err := ch.mayDie(d); w != nil || err != nil {
