@@ -11,23 +11,42 @@ import (
 // requests, in basic.consume and in the property reply-to.
 const replyTo = "amq.rabbitmq.reply-to"
 
-// queueNamed finds the queue that a method names; no name is that of the queue
+// orLast returns the name of a queue in a method; no name is that of the queue
 // declared last on the channel.
-func (ch *channel) queueNamed(name []byte) (*core.Queue, error) {
-	n := string(name)
-	if n == "" {
-		if n = ch.queue; n == "" {
-			return nil, soft(frame.NotFound, "no previously declared queue")
-		}
+func (ch *channel) orLast(name string) (string, error) {
+	if name == "" {
+		name = ch.queue
 	}
-	q := ch.c.vh.Queue(n)
+	if name == "" {
+		return "", soft(frame.NotFound, "no previously declared queue")
+	}
+	return name, nil
+}
+
+// queueNamed finds the queue that a method names. See orLast.
+func (ch *channel) queueNamed(name string) (*core.Queue, error) {
+	name, err := ch.orLast(name)
+	if err != nil {
+		return nil, err
+	}
+	q := ch.c.vh.Queue(name)
 	if q == nil {
-		return nil, ch.noQueue([]byte(n))
+		return nil, ch.noQueue(name)
 	}
 	return q, ch.free(q)
 }
 
-func (ch *channel) noQueue(name []byte) error {
+// readable is queueNamed for who wants what is in the queue.
+func (ch *channel) readable(name string) (*core.Queue, core.Wait, error) {
+	q, err := ch.queueNamed(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	wait, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name())
+	return q, wait, err
+}
+
+func (ch *channel) noQueue(name string) error {
 	return soft(frame.NotFound, "no queue '%s' in vhost '%s'", name, ch.c.vh.Name())
 }
 
@@ -44,12 +63,16 @@ func (ch *channel) locked(q *core.Queue) error {
 		q.Name(), ch.c.vh.Name())
 }
 
-func (ch *channel) exchangeNamed(name []byte) (*core.Exchange, error) {
-	x := ch.c.vh.Exchange(string(name))
+func (ch *channel) exchangeNamed(name string) (*core.Exchange, error) {
+	x := ch.c.vh.Exchange(name)
 	if x == nil {
-		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", name, ch.c.vh.Name())
+		return nil, ch.noExchange(name)
 	}
 	return x, nil
+}
+
+func (ch *channel) noExchange(name string) error {
+	return soft(frame.NotFound, "no exchange '%s' in vhost '%s'", name, ch.c.vh.Name())
 }
 
 // clean removes what no name may have.

@@ -50,7 +50,7 @@ func (ch *channel) passiveExchange(name string) (core.Wait, error) {
 	if w, err := ch.mayAny(core.ResourceExchange, name); w != nil || err != nil {
 		return w, err
 	}
-	_, err := ch.exchangeNamed([]byte(name))
+	_, err := ch.exchangeNamed(name)
 	return nil, err
 }
 
@@ -194,11 +194,11 @@ func (ch *channel) bindExchange(t *core.Turn, m frame.Method, args []byte) (core
 		return w, err
 	}
 	add := m == frame.MethodExchangeBind
-	to, err := ch.exchangeNamed([]byte(destination))
+	to, err := ch.exchangeNamed(destination)
 	if err != nil && add {
 		return nil, err
 	}
-	from, err := ch.exchangeNamed([]byte(source))
+	from, err := ch.exchangeNamed(source)
 	if err != nil && add {
 		return nil, err
 	}

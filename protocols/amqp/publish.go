@@ -204,7 +204,7 @@ func (ch *channel) message(t *core.Turn, body []byte, owned bool) (*core.Message
 	x := ch.exchangeOf(p.exchangeName())
 	switch {
 	case x == nil:
-		return nil, soft(frame.NotFound, "no exchange '%s' in vhost '%s'", p.exchangeName(), ch.c.vh.Name())
+		return nil, ch.noExchange(string(p.exchangeName()))
 	case x.Options().Internal:
 		return nil, soft(frame.AccessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", p.exchangeName(), ch.c.vh.Name())
 	}

@@ -68,7 +68,7 @@ func count(n int64) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
 func (ch *channel) passiveQueue(t *core.Turn, name string) (*core.Queue, core.Wait, error) {
 	if name == "" {
 		if name = ch.queue; name == "" {
-			return nil, nil, ch.noQueue(nil)
+			return nil, nil, ch.noQueue("")
 		}
 	}
 	if w, err := ch.mayAny(core.ResourceQueue, name); w != nil || err != nil {
@@ -76,7 +76,7 @@ func (ch *channel) passiveQueue(t *core.Turn, name string) (*core.Queue, core.Wa
 	}
 	q := ch.c.vh.Queue(name)
 	if q == nil {
-		return nil, nil, ch.noQueue([]byte(name))
+		return nil, nil, ch.noQueue(name)
 	}
 	q.Touch(t)
 	if isReplyQueue(name) { // whoever replies may look whether somebody is there
@@ -160,11 +160,7 @@ func (ch *channel) bindQueue(t *core.Turn, args []byte) (core.Wait, error) {
 	if err := p.Decode(args); err != nil {
 		return nil, err
 	}
-	key := string(p.RoutingKey)
-	if len(p.Queue) == 0 && key == "" {
-		key = ch.queue
-	}
-	wait, err := ch.bound(t, true, clean(p.Queue), clean(p.Exchange), key, p.Arguments)
+	wait, err := ch.bound(t, true, p.Queue, p.Exchange, p.RoutingKey, p.Arguments)
 	if wait == nil && err == nil && !p.NoWait {
 		ch.reply(t, frame.AppendQueueBindOK(ch.ready(t), ch.n))
 	}
@@ -177,23 +173,25 @@ func (ch *channel) unbindQueue(t *core.Turn, args []byte) (core.Wait, error) {
 	if err := p.Decode(args); err != nil {
 		return nil, err
 	}
-	key := string(p.RoutingKey)
-	if len(p.Queue) == 0 && key == "" {
-		key = ch.queue
-	}
-	wait, err := ch.bound(t, false, clean(p.Queue), clean(p.Exchange), key, p.Arguments)
+	wait, err := ch.bound(t, false, p.Queue, p.Exchange, p.RoutingKey, p.Arguments)
 	if wait == nil && err == nil {
 		ch.reply(t, frame.AppendQueueUnbindOK(ch.ready(t), ch.n))
 	}
 	return wait, err
 }
 
-func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, args props.Table) (core.Wait, error) {
-	if queue == "" {
-		if queue = ch.queue; queue == "" {
-			return nil, soft(frame.NotFound, "no previously declared queue")
-		}
+// bound adds or removes a binding of a queue. With neither queue nor key the name
+// of the queue declared last is both.
+func (ch *channel) bound(t *core.Turn, add bool, toQueue, fromExchange, routingKey []byte, args props.Table) (core.Wait, error) {
+	key := string(routingKey)
+	if len(toQueue) == 0 && key == "" {
+		key = ch.queue
 	}
+	queue, err := ch.orLast(clean(toQueue))
+	if err != nil {
+		return nil, err
+	}
+	exchange := clean(fromExchange)
 	if exchange == "" || queue == replyTo || isReplyQueue(queue) {
 		return nil, ch.defaultRefused()
 	}
@@ -207,11 +205,11 @@ func (ch *channel) bound(t *core.Turn, add bool, queue, exchange, key string, ar
 	if !add && (vh.Queue(queue) == nil || vh.Exchange(exchange) == nil) {
 		return nil, nil // there is no such binding, which is what was asked for
 	}
-	q, err := ch.queueNamed([]byte(queue))
+	q, err := ch.queueNamed(queue)
 	if err != nil {
 		return nil, err
 	}
-	x, err := ch.exchangeNamed([]byte(exchange))
+	x, err := ch.exchangeNamed(exchange)
 	if err != nil {
 		return nil, err
 	}
@@ -224,12 +222,9 @@ func (ch *channel) purgeQueue(t *core.Turn, args []byte) (core.Wait, error) {
 	if err := p.Decode(args); err != nil {
 		return nil, err
 	}
-	q, err := ch.queueNamed(p.Queue)
-	if err != nil {
-		return nil, err
-	}
-	if w, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name()); w != nil || err != nil {
-		return w, err
+	q, wait, err := ch.readable(string(p.Queue))
+	if wait != nil || err != nil {
+		return wait, err
 	}
 	a := &ch.asking
 	if !a.done {
@@ -253,11 +248,9 @@ func (ch *channel) deleteQueue(t *core.Turn, args []byte) (core.Wait, error) {
 	if err := p.Decode(args); err != nil {
 		return nil, err
 	}
-	name := clean(p.Queue)
-	if name == "" {
-		if name = ch.queue; name == "" {
-			return nil, soft(frame.NotFound, "no previously declared queue")
-		}
+	name, err := ch.orLast(clean(p.Queue))
+	if err != nil {
+		return nil, err
 	}
 	if w, err := ch.may(core.ActionConfigure, core.ResourceQueue, name); w != nil || err != nil {
 		return w, err

@@ -106,12 +106,9 @@ func (ch *channel) consume(t *core.Turn, args []byte) (core.Wait, error) {
 	if string(p.Queue) == replyTo {
 		return nil, ch.consumeReplies(t, tag, &p)
 	}
-	q, err := ch.queueNamed(p.Queue)
-	if err != nil {
-		return nil, err
-	}
-	if w, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name()); w != nil || err != nil {
-		return w, err
+	q, wait, err := ch.readable(string(p.Queue))
+	if wait != nil || err != nil {
+		return wait, err
 	}
 	opt := core.ConsumerOptions{Identity: c.who, QoS: core.AtLeastOnce, Limit: int32(ch.prefetch), Exclusive: p.Exclusive}
 	if v, ok := p.Arguments.Get("x-priority"); ok {
@@ -135,7 +132,7 @@ func (ch *channel) begin(t *core.Turn, q *core.Queue, tag string, opt core.Consu
 	case errors.Is(err, core.ErrInUse):
 		return soft(frame.AccessRefused, "queue '%s' in vhost '%s' in exclusive use", q.Name(), ch.c.vh.Name())
 	case errors.Is(err, core.ErrNotFound):
-		return ch.noQueue([]byte(q.Name()))
+		return ch.noQueue(q.Name())
 	case err != nil:
 		return err
 	}
@@ -224,12 +221,9 @@ func (ch *channel) get(t *core.Turn, args []byte) (core.Wait, error) {
 	if err := p.Decode(args); err != nil {
 		return nil, err
 	}
-	q, err := ch.queueNamed(p.Queue)
-	if err != nil {
-		return nil, err
-	}
-	if w, err := ch.may(core.ActionRead, core.ResourceQueue, q.Name()); w != nil || err != nil {
-		return w, err
+	q, wait, err := ch.readable(string(p.Queue))
+	if wait != nil || err != nil {
+		return wait, err
 	}
 	if o := q.Options(); o.Quorum && o.SingleActive {
 		return nil, ch.locked(q)
