@@ -1,6 +1,9 @@
 package core
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // However a crash falls, a message that is dead-lettered is in its queue or in the
 // one for dead letters: never in none of them, and never in both.
@@ -45,5 +48,39 @@ func TestDeadLetterIsInOnePlace(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestDyingTakesNoRoom: what a full queue drops does not count while it is on its way
+// to the dead letters, or more would be dropped for it.
+func TestDyingTakesNoRoom(t *testing.T) {
+	for name, limits := range map[string]QueueLimits{"length": {MaxLength: 10}, "bytes": {MaxBytes: 10 * 80}} {
+		x := newBox(t)
+		dead := x.named("dead", QueueOptions{})
+		q := x.named("q", QueueOptions{Limits: limits, DeadLetter: &DeadLetter{Key: "dead", HasKey: true}})
+		x.fill("q", 0, 15, false) // one turn
+		x.settle()
+		if left, died := q.Info().Ready, dead.Info().Ready; left != 10 || died != 5 {
+			t.Errorf("%s: %d are left and %d died, want 10 and 5", name, left, died)
+		}
+	}
+}
+
+// TestNoDeadLetterUnderSys: a queue cannot have its messages told as the broker's own.
+func TestNoDeadLetterUnderSys(t *testing.T) {
+	for key, want := range map[string][]string{"$SYS": {}, "$SYS.broker.version": {}, "$SYSTEM.a": {number(0)}, "a.$SYS": {number(0)}} {
+		x := newBox(t)
+		x.named("q", QueueOptions{
+			Limits: QueueLimits{MaxLength: 1}, DeadLetter: &DeadLetter{Exchange: topicExchange, Key: key, HasKey: true},
+		})
+		c := x.connect("c")
+		for _, filter := range []string{"#", "$SYS/#", "$SYSTEM/#"} {
+			c.subscribe(filter, AtLeastOnce)
+		}
+		x.fill("q", 0, 2, false)
+		x.settle()
+		if got := texts(c.take()); !slices.Equal(got, want) {
+			t.Errorf("by %q came %q, want %q", key, got, want)
+		}
 	}
 }

@@ -77,6 +77,28 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// TestNothingMayWait: of a burst for a queue whose time to live is nothing, as much
+// stays as its consumers have room for, and no more.
+func TestNothingMayWait(t *testing.T) {
+	for _, persistent := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			x := newBox(t)
+			q := x.named("q", QueueOptions{Durable: true, Limits: QueueLimits{TTL: AtOnce}})
+			k := x.taker(q, 2)
+			x.fill("q", 0, 10, persistent) // one turn
+			x.rest(nil)
+			time.Sleep(time.Second) // by the clock of the bubble
+			synctest.Wait()
+			if got := k.now(); !slices.Equal(got, []string{number(0), number(1)}) {
+				t.Errorf("persistent=%v: %q came", persistent, got)
+			}
+			if n, i := x.Stats().Dropped[DropExpired], q.Info(); n != 8 || i.Ready != 0 || i.Unsettled != 2 {
+				t.Errorf("persistent=%v: %d have expired, %+v", persistent, n, i)
+			}
+		})
+	}
+}
+
 // A sent message does not expire while its consumer has it. When it comes back
 // to a queue that others consume, its time counts again.
 func TestSentMessagesDoNotExpire(t *testing.T) {

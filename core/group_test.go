@@ -344,3 +344,25 @@ func TestNamedQueueErrors(t *testing.T) {
 		t.Error("a group is taken for a named queue")
 	}
 }
+
+// TestNamedQueueOfAnother: a session that comes back does not consume what has become
+// another's meanwhile.
+func TestNamedQueueOfAnother(t *testing.T) {
+	for owner, want := range map[*Principal]int{nil: 1, NewPrincipal(Identity{VHost: "/"}): 0} {
+		x := newBox(t)
+		q := x.named("q", QueueOptions{})
+		c := x.connect("c", persistent)
+		c.subscribe("$queue/q", AtLeastOnce)
+		c.close(true)
+		x.turn(func(tn *Turn) {
+			if _, err := x.VHost("/").Drop(tn, q, false, false); err != nil {
+				t.Fatal(err)
+			}
+		})
+		q = x.named("q", QueueOptions{Owner: owner})
+		x.connect("c", persistent)
+		if n := q.Info().Consumers; n != want {
+			t.Errorf("owned is %v: %d consumers", owner != nil, n)
+		}
+	}
+}

@@ -17,27 +17,18 @@ func TestPriorityOnDisk(t *testing.T) {
 		t.Skip("one worker reads all: nothing overtakes anything")
 	}
 	q := x.named("q", QueueOptions{Durable: true, MaxPriority: 9})
-	p := x.publisher()
-	send := func(prio uint8, text string) {
-		t.Helper()
-		x.turn(func(tn *Turn) {
-			if err := p.prio(tn, "q", text, prio, true); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
 	// A lane that another worker reads than that of priority 0.
 	prio := uint8(1)
-	for send(prio, "high 0"); (*q.named.lanes.snapshot.Load())[prio].id%uint64(len(x.workers)) == q.id%uint64(len(x.workers)); {
+	for x.fillLane("q", prio, true, "high 0"); (*q.named.lanes.snapshot.Load())[prio].id%uint64(len(x.workers)) == q.id%uint64(len(x.workers)); {
 		x.purge(q, 1)
 		prio++
-		send(prio, "high 0")
+		x.fillLane("q", prio, true, "high 0")
 	}
 	for i := 1; i < 5; i++ {
-		send(prio, fmt.Sprint("high ", i))
+		x.fillLane("q", prio, true, fmt.Sprint("high ", i))
 	}
 	for i := range 5 {
-		send(0, fmt.Sprint("low ", i))
+		x.fillLane("q", 0, true, fmt.Sprint("low ", i))
 	}
 	x.rest(nil)
 
@@ -46,13 +37,7 @@ func TestPriorityOnDisk(t *testing.T) {
 	gate := make(chan struct{})
 	f.of.Store((*q.named.lanes.snapshot.Load())[prio].id)
 	f.gate.Store(&gate)
-	k := &taker{x: x, q: q, noted: make(chan struct{}, 1)}
-	x.turn(func(tn *Turn) {
-		var err error
-		if k.c, err = q.Consume(tn, k, ConsumerOptions{QoS: ExactlyOnce, Limit: 1}); err != nil {
-			t.Fatal(err)
-		}
-	})
+	k := x.taker(q, 1)
 	inMemory := func() int { q.mu.Lock(); defer q.mu.Unlock(); return q.head.n }
 	for deadline := time.Now().Add(20 * time.Second); inMemory() < 5; runtime.Gosched() {
 		if time.Now().After(deadline) {
@@ -64,7 +49,7 @@ func TestPriorityOnDisk(t *testing.T) {
 	for len(got) < 10 {
 		ds := k.take()
 		got = append(got, texts(ds)...)
-		k.settleBy(ds)
+		k.settle(Accepted, ds...)
 	}
 	want := []string{"high 0", "high 1", "high 2", "high 3", "high 4", "low 0", "low 1", "low 2", "low 3", "low 4"}
 	if !slices.Equal(got, want) {
@@ -72,15 +57,63 @@ func TestPriorityOnDisk(t *testing.T) {
 	}
 }
 
-// settleBy accepts deliveries with the consumers that they were made to: those of a
-// queue with priorities are on its lanes.
-func (k *taker) settleBy(ds []Delivery) {
-	k.x.t.Helper()
-	k.x.turn(func(t *Turn) {
-		for _, d := range ds {
-			if st := d.Consumer.Settle(t, d.Ordinal, d.QoS, Accepted); st != Done {
-				k.x.t.Fatalf("settle of ordinal %d says %d", d.Ordinal, st)
-			}
+// TestPriorityUsedFirst: who consumes already gets what comes with a priority that
+// nothing has had before, be it a session or not.
+func TestPriorityUsedFirst(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{MaxPriority: 5})
+	c := x.connect("c")
+	c.subscribe("$queue/q", AtLeastOnce)
+	k := x.taker(q, 0)
+	x.fillLane("q", 3, false, "1", "2")
+	if here, there := texts(c.take()), k.now(); len(here) != 1 || len(there) != 1 {
+		t.Errorf("the session got %q and the other %q, want one each", here, there)
+	}
+}
+
+// TestPriorityOfSingleActive: one consumer is served on all lanes, also on one that
+// is made when another, which would come first, has joined.
+func TestPriorityOfSingleActive(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{MaxPriority: 3, SingleActive: true})
+	active := x.takerWith(q, ConsumerOptions{QoS: AtLeastOnce})
+	x.fillLane("q", 0, false, "1", "2")
+	waits := x.takerWith(q, ConsumerOptions{QoS: AtLeastOnce, Priority: 5})
+	x.fillLane("q", 0, false, "3")
+	x.fillLane("q", 2, false, "4")
+	if got, other := active.now(), waits.now(); !slices.Equal(got, []string{"1", "2", "3", "4"}) || len(other) > 0 {
+		t.Errorf("the active one got %q and the other %q", got, other)
+	}
+}
+
+// TestPriorityAfterAMove: a message that moves into the queue of its session leaves
+// the credit to all lanes.
+func TestPriorityAfterAMove(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{MaxPriority: 3})
+	c := x.connect("c", persistent)
+	x.turn(func(tn *Turn) {
+		if _, err := q.Consume(tn, mover{c}, ConsumerOptions{Identity: c.s.principal(), QoS: ExactlyOnce, Limit: 1}); err != nil {
+			t.Fatal(err)
 		}
 	})
+	p := x.publisher()
+	x.turn(func(tn *Turn) {
+		if err := p.lasting(tn, "q", "moves", ExactlyOnce, 0, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.toLane(tn, "q", "waits", 3, false); err != nil {
+			t.Fatal(err)
+		}
+	})
+	x.settle()
+	got := c.take()
+	for _, d := range got {
+		if want := string(d.Msg.Payload) == "moves"; d.Moved != want {
+			t.Errorf("%q: moved is %v", d.Msg.Payload, d.Moved)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("got %q", texts(got))
+	}
 }

@@ -34,8 +34,19 @@ func (k *taker) Deliver(_ *Turn, d Delivery) Verdict {
 }
 
 func (x *box) taker(q *Queue, limit int32) *taker {
+	x.t.Helper()
+	return x.takerWith(q, ConsumerOptions{QoS: ExactlyOnce, Limit: limit})
+}
+
+func (x *box) takerWith(q *Queue, o ConsumerOptions) *taker {
+	x.t.Helper()
 	k := &taker{x: x, q: q, noted: make(chan struct{}, 1)}
-	x.turn(func(t *Turn) { k.c = q.consume(t, k, ConsumerOptions{QoS: ExactlyOnce, Limit: limit}) })
+	x.turn(func(t *Turn) {
+		var err error
+		if k.c, err = q.Consume(t, k, o); err != nil {
+			x.t.Fatal(err)
+		}
+	})
 	return k
 }
 
@@ -69,11 +80,13 @@ func (k *taker) now() []string {
 	return got
 }
 
+// settle settles deliveries with the consumers that they were made to: those of a
+// queue with priorities are on its lanes.
 func (k *taker) settle(o Outcome, ds ...Delivery) {
 	k.x.t.Helper()
 	k.x.turn(func(t *Turn) {
 		for _, d := range ds {
-			if st := k.c.Settle(t, d.Ordinal, d.QoS, o); st != Done {
+			if st := d.Consumer.Settle(t, d.Ordinal, d.QoS, o); st != Done {
 				k.x.t.Fatalf("settle of ordinal %d says %d", d.Ordinal, st)
 			}
 		}
@@ -125,9 +138,14 @@ func (x *box) publisher() *Publisher {
 
 // to publishes to a named queue.
 func (p *Publisher) to(t *Turn, queue, payload string, persistent bool) error {
+	return p.toLane(t, queue, payload, 0, persistent)
+}
+
+// toLane publishes to a named queue with a priority.
+func (p *Publisher) toLane(t *Turn, queue, payload string, priority uint8, persistent bool) error {
 	m := t.Message()
 	m.Exchange, m.Topic, m.Syntax = p.vh.Exchange(defaultExchange), []byte(queue), SyntaxAMQP
-	m.Payload, m.QoS, m.Persistent = []byte(payload), AtLeastOnce, persistent
+	m.Payload, m.QoS, m.Persistent, m.Priority = []byte(payload), AtLeastOnce, persistent, priority
 	_, err := p.Publish(t, m)
 	return err
 }
@@ -145,6 +163,19 @@ func (x *box) fill(queue string, lo, hi int, persistent bool) {
 			}
 		})
 	}
+}
+
+// fillLane publishes messages of one priority to a named queue, in one turn.
+func (x *box) fillLane(queue string, priority uint8, persistent bool, payloads ...string) {
+	x.t.Helper()
+	p := x.publisher()
+	x.turn(func(t *Turn) {
+		for _, payload := range payloads {
+			if err := p.toLane(t, queue, payload, priority, persistent); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	})
 }
 
 // nextNumber looks at the message that comes next.
@@ -406,6 +437,31 @@ func TestReturnsToItsPlace(t *testing.T) {
 		want := []string{number(0), number(2), number(3), number(4), number(5), number(6), number(7)}
 		if !slices.Equal(got, want) {
 			t.Errorf("persistent=%v: %q", persistent, got)
+		}
+	}
+}
+
+// TestRedeliveredAfterARestart: what was in a queue before is marked, for nothing
+// tells whether a consumer has had it; what comes later is not.
+func TestRedeliveredAfterARestart(t *testing.T) {
+	x := newBox(t)
+	k := x.taker(x.named("q", QueueOptions{Durable: true}), 1)
+	x.fill("q", 0, 2, true)
+	if got := k.now(); len(got) != 1 {
+		t.Fatalf("%q were sent", got)
+	}
+	y := x.crash()
+	y.fill("q", 2, 3, true)
+	y.rest(nil)
+	k = y.taker(y.VHost("/").Queue("q"), 0)
+	y.rest(nil)
+	ds := k.take()
+	if len(ds) != 3 {
+		t.Fatalf("%q are there", texts(ds))
+	}
+	for i, d := range ds {
+		if d.Redelivered != (i < 2) {
+			t.Errorf("message %d: redelivered is %v", i, d.Redelivered)
 		}
 	}
 }

@@ -325,28 +325,58 @@ func TestRevokeWhileConsuming(t *testing.T) {
 }
 
 // TestRevokeKeepsNamedQueue: what a consumer may not have any more waits in the
-// queue for one that may.
+// queue for one that may, whether it needs a disk or not.
 func TestRevokeKeepsNamedQueue(t *testing.T) {
-	book := &rulebook{rule: anything}
-	x := newBox(t, withRules(quickRules{book}))
-	sub := namedPath(false)(t, x, nil)
-	sub.accept(sub.take()...)
-	book.set(refuse("sub subscribe $queue/work"))
-	x.RevokeRights()
-	pub := x.connect("pub2")
-	if err := pub.tryPublish("a/y", "y", AtLeastOnce, false); err != nil {
-		t.Fatal(err)
+	for _, qos := range []QoS{AtMostOnce, AtLeastOnce} {
+		book := &rulebook{rule: anything}
+		x := newBox(t, withRules(quickRules{book}))
+		sub := namedPath(false)(t, x, nil)
+		sub.accept(sub.take()...)
+		book.set(refuse("sub subscribe $queue/work"))
+		x.RevokeRights()
+		pub := x.connect("pub2")
+		if err := pub.tryPublish("a/y", "y", qos, false); err != nil {
+			t.Fatal(err)
+		}
+		x.settle()
+		if got := texts(sub.take()); len(got) != 0 {
+			t.Fatalf("QoS %d: got %q after the right was gone", qos, got)
+		}
+		other := x.connect("other")
+		if err := other.trySubscribe("$queue/work", AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+		if got := other.payloads(1); !slices.Equal(got, []string{"y"}) {
+			t.Errorf("QoS %d: the other consumer got %q", qos, got)
+		}
 	}
-	x.settle()
-	if got := texts(sub.take()); len(got) != 0 {
-		t.Fatalf("got %q after the right was gone", got)
+}
+
+// TestRightsOfManyKeys: the answers about the keys of one message do not push each
+// other out, however many others are remembered.
+func TestRightsOfManyKeys(t *testing.T) {
+	const keys = 300
+	x := newBox(t, withRules(&rulebook{rule: anything}))
+	q := x.named("q", QueueOptions{})
+	p := x.publisher()
+	for round := range 2 * maxAnswers / keys {
+		asked := 0
+		if err := x.retry(func(tn *Turn) (Wait, error) {
+			if asked++; asked > 2*keys+2 {
+				return nil, errors.New("it asks without end")
+			}
+			m := tn.Message()
+			m.Exchange, m.Topic, m.Syntax = p.vh.Exchange(defaultExchange), []byte("q"), SyntaxAMQP
+			for i := range keys {
+				m.Keys = append(m.Keys, fmt.Appendf(nil, "%d/%d", round, i))
+			}
+			return p.Publish(tn, m)
+		}); err != nil {
+			t.Fatalf("message %d: %v", round, err)
+		}
 	}
-	other := x.connect("other")
-	if err := other.trySubscribe("$queue/work", AtLeastOnce); err != nil {
-		t.Fatal(err)
-	}
-	if got := other.payloads(1); !slices.Equal(got, []string{"y"}) {
-		t.Errorf("the other consumer got %q", got)
+	if n := q.Info().Ready; n != 2*maxAnswers/keys {
+		t.Errorf("%d have come", n)
 	}
 }
 
