@@ -75,7 +75,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	if err := n.declare(); err != nil {
 		return err
 	}
-	if n.srv, err = transport.NewServer(n.bus, n.cfg.Transport, n.log); err != nil {
+	if n.srv, err = transport.NewServer(n.bus, spareProcessor(n.cfg.Transport), n.log); err != nil {
 		return err
 	}
 	// The list of what is compiled in, in the order of start.

@@ -41,6 +41,7 @@ type loop struct {
 	wheel   *wheel.Wheel[*Conn]
 	again   []*Conn // have more to read than they were given time for
 	buf     []byte
+	yielded int64              // when it last gave up its processor, of the server's clock
 	serving map[int]*listening // by descriptor
 
 	mail struct {
@@ -71,6 +72,10 @@ const (
 	maxEvents = 128
 	// A connection is read so many times in a row; then others have their turn.
 	maxReads = 4
+	// A goroutine that has not been scheduled for 10 ms is one that hogs its
+	// processor, to Go's monitor, and loses that whenever it is seen waiting. A loop
+	// that has lost it must be given another after each wait.
+	yieldTime = 8 * time.Millisecond
 )
 
 func (s *Server) startLoops() error {
@@ -128,7 +133,10 @@ func (l *loop) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	case timeout == 0:
 		return 0, nil
 	}
-	runtime.Gosched()
+	if now := l.srv.now(); now-l.yielded >= int64(yieldTime) {
+		l.yielded = now
+		runtime.Gosched()
+	}
 	k, err := unix.EpollWait(l.epoll, events, timeout)
 	if errors.Is(err, syscall.EINTR) {
 		return 0, nil
