@@ -5,45 +5,39 @@ import (
 	"strings"
 	"sync"
 	"testing"
-)
 
-const (
-	mqttDir        = "mqtt"
-	statementsFile = "mqtt/statements.tsv"
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 func loadMQTT(t *testing.T) []*Script {
 	t.Helper()
-	scripts, err := LoadScripts(mqttDir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	scripts, err := LoadScripts("mqtt")
+	must(t, err)
 	return scripts
+}
+
+func loadStatements(t *testing.T) []Statement {
+	t.Helper()
+	statements, err := LoadStatements("mqtt/statements.tsv")
+	must(t, err)
+	return statements
 }
 
 // TestStatementsCovered: every statement that a broker can keep or break has a
 // script, and no script names a statement that does not exist.
 func TestStatementsCovered(t *testing.T) {
-	statements, err := LoadStatements(statementsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := map[string]bool{}
-	for _, s := range statements {
+	scripts, known := loadMQTT(t), map[string]bool{}
+	for _, s := range loadStatements(t) {
 		known[s.ID] = true
+		if s.OnServer() && len(suite.Covering(scripts, s.ID)) == 0 {
+			t.Errorf("no script shows %s: %s", s.ID, s.Text)
+		}
 	}
-	covered := map[string]bool{}
-	for _, s := range loadMQTT(t) {
+	for _, s := range scripts {
 		for _, id := range s.Covers {
 			if !known[id] {
 				t.Errorf("%s: %s covers %s, which is not a statement of MQTT 3.1.1", s.File, s.Name, id)
 			}
-			covered[id] = true
-		}
-	}
-	for _, s := range statements {
-		if s.OnServer() && !covered[s.ID] {
-			t.Errorf("no script shows %s: %s", s.ID, s.Text)
 		}
 	}
 }
@@ -99,29 +93,17 @@ func TestScriptsNaru(t *testing.T) {
 	}, func(t *testing.T, profile string) (*Broker, error) { return startNaru(t, binary, profile) })
 }
 
-// play runs every script as a subtest, many at once, because most of their
-// time is waiting; t.Parallel would allow as many as there are cores. Scripts
-// of one profile share a broker unless they need their own.
+// play gives every script a broker. Scripts of one profile share one unless they
+// need their own.
 func play(t *testing.T, atOnce int, one func(*testing.T, *Script, func() *Broker), start starter) {
 	shared := &sharedBrokers{t: t, start: start, brokers: map[string]*Broker{}}
-	slots := make(chan struct{}, atOnce)
-	var running sync.WaitGroup
-	for _, s := range loadMQTT(t) {
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			t.Run(s.ID(), func(t *testing.T) {
-				one(t, s, func() *Broker {
-					b, err := shared.of(t, s)
-					if err != nil {
-						t.Fatal(err)
-					}
-					return b
-				})
-			})
+	suite.Play(t, atOnce, loadMQTT(t), func(t *testing.T, s *Script) {
+		one(t, s, func() *Broker {
+			b, err := shared.of(t, s)
+			must(t, err)
+			return b
 		})
-	}
-	running.Wait()
+	})
 }
 
 // A starter starts a broker for a profile and stops it with the test.
@@ -161,10 +143,7 @@ func TestStatementList(t *testing.T) {
 		3.3.1:12 3.3.2:3 3.3.4:1 3.3.5:2 3.6.1:1 3.8.1:1 3.8.3:4 3.8.4:6 3.9.3:2 3.10.1:1 3.10.3:2
 		3.10.4:6 3.12.4:1 3.14.1:1 3.14.4:3 4.1.0:2 4.3.1:1 4.3.2:2 4.3.3:2 4.4.0:1 4.5.0:2 4.6.0:6
 		4.7.1:3 4.7.2:1 4.7.3:4 4.8.0:2 6.0.0:4 7.0.0:2 7.1.1:1 7.1.2:1`
-	statements, err := LoadStatements(statementsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	statements := loadStatements(t)
 	var got []string
 	for i, s := range statements {
 		section, number, ok := strings.Cut(strings.TrimPrefix(s.ID, "MQTT-"), "-")

@@ -2,33 +2,21 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A Script is one conversation, for one of its cases.
 type Script struct {
-	File    string   // base name of the file
-	Name    string   // unique over all files
-	Case    string   // "" for a script without cases
-	Covers  []string // ids of statements, none for "-"
-	Profile string   // of the broker
-	Own     bool     // needs a broker that nobody else uses
+	suite.Head
+	Profile string // of the broker
+	Own     bool   // needs a broker that nobody else uses
 	Steps   []Step
-	Differs string  // in what the peer differs, "" if it does not
 	Peer    *Script // what the peer does instead, if it differs
-}
-
-// ID names the script and its case, as a subtest does.
-func (s *Script) ID() string {
-	if s.Case == "" {
-		return s.Name
-	}
-	return s.Name + "/" + s.Case
 }
 
 // A Step is one thing to do or to expect.
@@ -68,24 +56,7 @@ const (
 // LoadScripts reads every script file of a directory, in the order of the
 // names.
 func LoadScripts(dir string) ([]*Script, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.txt"))
-	if err != nil {
-		return nil, err
-	}
-	p := &parser{seen: map[string]string{}}
-	var all []*Script
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		scripts, err := p.file(filepath.Base(path), string(text))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, scripts...)
-	}
-	return all, nil
+	return suite.Load(dir, (&parser{seen: map[string]string{}}).file)
 }
 
 // A parser turns script files into scripts. It outlives a file, because names
@@ -144,7 +115,7 @@ func (p *parser) split(file, text string) ([]*source, error) {
 				return nil, fmt.Errorf("%s:%d: %s is in %s already", file, l.number, name, other)
 			}
 			p.seen[name] = file
-			cur = &source{head: Script{File: file, Name: name, Profile: "default"}, start: l.number}
+			cur = &source{head: Script{Head: suite.Head{File: file, Name: name}, Profile: "default"}, start: l.number}
 			out = append(out, cur)
 		case cur == nil:
 			return nil, fmt.Errorf("%s:%d: a script begins with == name", file, l.number)

@@ -2,8 +2,8 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"strings"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A Statement is one normative statement of the MQTT standard. The text is
@@ -21,30 +21,11 @@ func (s Statement) OnServer() bool { return s.Who == "server" || s.Who == "both"
 
 // LoadStatements reads a file of lines "id, tab, who, tab, text".
 func LoadStatements(path string) ([]Statement, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var out []Statement
-	seen := map[string]bool{}
-	for i, l := range strings.Split(strings.TrimSpace(string(data)), "\n") {
-		if strings.HasPrefix(l, "#") {
-			continue
-		}
-		f := strings.Split(l, "\t")
-		if len(f) != 3 {
-			return nil, fmt.Errorf("%s:%d: %d columns, want 3", path, i+1, len(f))
-		}
-		switch f[1] {
+	return suite.Statements(path, func(id, who, text string) (Statement, error) {
+		switch who {
 		case "server", "client", "both", "bridge":
-		default:
-			return nil, fmt.Errorf("%s:%d: %q is nobody", path, i+1, f[1])
+			return Statement{id, who, text}, nil
 		}
-		if seen[f[0]] {
-			return nil, fmt.Errorf("%s:%d: %s is listed twice", path, i+1, f[0])
-		}
-		seen[f[0]] = true
-		out = append(out, Statement{f[0], f[1], f[2]})
-	}
-	return out, nil
+		return Statement{}, fmt.Errorf("%q is nobody", who)
+	})
 }

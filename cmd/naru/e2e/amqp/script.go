@@ -2,20 +2,18 @@ package amqp
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A Script is one conversation, for one case where it has several.
 type Script struct {
-	File, Name, Case string
-	Covers           []string // numbers of statements
-	Differs          string   // why RabbitMQ answers otherwise, "" where it does not
-	lines            []line
+	suite.Head
+	lines []line
 }
 
 // A line is one step as it is written.
@@ -23,14 +21,6 @@ type line struct {
 	number int
 	text   string
 	whose  byte // '!': only ours, '?': only RabbitMQ's, 0: both
-}
-
-// ID names the script and its case.
-func (s *Script) ID() string {
-	if s.Case == "" {
-		return s.Name
-	}
-	return s.Name + "/" + s.Case
 }
 
 // A Step is one line, parsed.
@@ -61,30 +51,7 @@ const anyMethod = ^uint32(0)
 
 // LoadScripts reads all scripts of a directory.
 func LoadScripts(dir string) ([]*Script, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
-	if err != nil {
-		return nil, err
-	}
-	var all []*Script
-	seen := map[string]bool{}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		scripts, err := parseFile(filepath.Base(file), string(data))
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range scripts {
-			if seen[s.ID()] {
-				return nil, fmt.Errorf("%s: two scripts are called %s", file, s.ID())
-			}
-			seen[s.ID()] = true
-		}
-		all = append(all, scripts...)
-	}
-	return all, nil
+	return suite.Load(dir, parseFile)
 }
 
 // parseFile splits a file into scripts, and tries each step.
@@ -109,7 +76,7 @@ func parseFile(file, data string) ([]*Script, error) {
 			if err := end(); err != nil {
 				return nil, err
 			}
-			head, cases = Script{File: file, Name: name}, nil
+			head, cases = Script{Head: suite.Head{File: file, Name: name}}, nil
 			continue
 		}
 		if head.Name == "" {

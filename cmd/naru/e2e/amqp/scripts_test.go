@@ -1,8 +1,9 @@
 package amqp
 
 import (
-	"sync"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 func loadScripts(t *testing.T) []*Script {
@@ -14,29 +15,15 @@ func loadScripts(t *testing.T) []*Script {
 	return scripts
 }
 
-// atOnce is how many scripts are played at once: most of their time is waiting.
+// atOnce is how many scripts are played at once.
 const atOnce = 32
-
-// play runs every script as a subtest.
-func play(t *testing.T, one func(t *testing.T, s *Script)) {
-	slots := make(chan struct{}, atOnce)
-	var running sync.WaitGroup
-	for _, s := range loadScripts(t) {
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			t.Run(s.ID(), func(t *testing.T) { one(t, s) })
-		})
-	}
-	running.Wait()
-}
 
 // TestScriptsRabbit plays the scripts against RabbitMQ. A script marked as
 // differing must fail where it is marked, and pass in RabbitMQ's version.
 func TestScriptsRabbit(t *testing.T) {
 	t.Parallel()
 	r := needRabbit(t).runner()
-	play(t, func(t *testing.T, s *Script) {
+	suite.Play(t, atOnce, loadScripts(t), func(t *testing.T, s *Script) {
 		f := r.Play(s, false)
 		if s.Differs == "" {
 			if f != nil {
@@ -60,7 +47,7 @@ func TestScriptsRabbit(t *testing.T) {
 func TestScriptsNaru(t *testing.T) {
 	t.Parallel()
 	r := needNaru(t).runner()
-	play(t, func(t *testing.T, s *Script) {
+	suite.Play(t, atOnce, loadScripts(t), func(t *testing.T, s *Script) {
 		if f := r.Play(s, false); f != nil {
 			t.Error(f)
 		}

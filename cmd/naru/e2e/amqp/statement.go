@@ -2,8 +2,9 @@ package amqp
 
 import (
 	"fmt"
-	"os"
 	"strings"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A Statement is a thing that RabbitMQ does, which a script or a test must
@@ -17,33 +18,15 @@ type Statement struct {
 
 // LoadStatements reads lines "id, tab, text, tab, remark".
 func LoadStatements(path string) ([]Statement, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var out []Statement
-	for i, l := range strings.Split(strings.TrimRight(string(data), "\n"), "\n") {
-		if strings.HasPrefix(l, "#") {
-			continue
+	return suite.Statements(path, func(id, text, remark string) (Statement, error) {
+		s := Statement{ID: id, Text: text}
+		if kind, rest, ok := strings.Cut(remark, ": "); ok && kind == "differs" {
+			s.Differs = rest
+		} else if ok && kind == "test" {
+			s.Test = rest
+		} else if remark != "" {
+			return s, fmt.Errorf("what is %q?", remark)
 		}
-		f := strings.Split(l, "\t")
-		if len(f) != 3 {
-			return nil, fmt.Errorf("%s:%d: %d columns, want 3", path, i+1, len(f))
-		}
-		s := Statement{ID: f[0], Text: f[1]}
-		var differs, test bool
-		s.Differs, differs = strings.CutPrefix(f[2], "differs: ")
-		s.Test, test = strings.CutPrefix(f[2], "test: ")
-		if !differs {
-			s.Differs = ""
-		}
-		if !test {
-			s.Test = ""
-		}
-		if f[2] != "" && !differs && !test {
-			return nil, fmt.Errorf("%s:%d: what is %q?", path, i+1, f[2])
-		}
-		out = append(out, s)
-	}
-	return out, nil
+		return s, nil
+	})
 }
