@@ -57,7 +57,7 @@ func TestSecurity22Canary(t *testing.T) {
 		said[path] = string(body)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	binary := c.proc.Path
+	binary := c.Cmd.Path
 	tool := func(env []string, args ...string) string {
 		out, _ := naruCommand(binary, t.TempDir(), args, env...).CombinedOutput() // some must fail
 		if len(out) == 0 {
@@ -141,7 +141,7 @@ func TestSecurity22Files(t *testing.T) {
 	tell(t, c.join("p", "", "", true), "a", "x", 1)
 	must(t, c.Restart(false))
 	seen := 0
-	err := filepath.WalkDir(filepath.Join(c.dir, "data"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(c.Dir, "data"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // clientMessages is how many messages each library publishes at each QoS.
@@ -38,7 +40,7 @@ func payloadsFor(l library) [][]byte {
 // in order, unchanged, at the QoS it was sent with, and nothing twice, since no
 // connection breaks.
 func TestClients(t *testing.T) {
-	needPeers(t, librariesThere)
+	peers.Need(t, librariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	sayReady(t, own)
@@ -93,7 +95,7 @@ func receiveAll(t *testing.T, p *program, want map[string][][]byte) {
 // TestClientsOffline: a persistent session of each library is kept when its
 // program has ended, and is sent all that came meanwhile.
 func TestClientsOffline(t *testing.T) {
-	needPeers(t, librariesThere)
+	peers.Need(t, librariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	sayReady(t, own)
@@ -120,7 +122,7 @@ func TestClientsOffline(t *testing.T) {
 // TestClientsWill: the will of each library is sent when its process is killed,
 // and not when it has said goodbye.
 func TestClientsWill(t *testing.T) {
-	needPeers(t, librariesThere)
+	peers.Need(t, librariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	sayReady(t, own)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // smallDisk mounts a file system of its own, so that a full disk is a real
@@ -21,10 +23,10 @@ func smallDisk(t *testing.T, size string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "naru-e2e", dir).CombinedOutput(); err != nil {
-		if os.Getenv(requirePeers) == "1" {
+		if peers.Required() {
 			t.Fatalf("mount is refused: %v %s", err, out)
 		}
-		t.Skipf("mount is refused: %v %s; with %s=1 this is a failure", err, out, requirePeers)
+		t.Skipf("mount is refused: %v %s; with TEST_REQUIRE_PEERS=1 this is a failure", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
@@ -47,7 +49,7 @@ func freeSpace(t *testing.T, dir string) int {
 // wholeLog is everything that the broker has written.
 func wholeLog(t *testing.T, b *Broker) string {
 	t.Helper()
-	text, err := os.ReadFile(b.log())
+	text, err := os.ReadFile(b.LogFile())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +66,8 @@ func awaitLog(t *testing.T, b *Broker, text string) (line string) {
 			}
 		}
 		select {
-		case <-b.exited:
-			t.Fatalf("the broker has exited:\n%s", b.Log())
+		case <-b.Exited:
+			t.Fatal(b.Dead())
 		case <-time.After(20 * time.Millisecond): // a file tells nobody that it grows
 		}
 	}
@@ -211,8 +213,8 @@ func TestDiskFull(t *testing.T) {
 				f.grow(t)
 				for before := f.acked(); f.acked() < before+200; {
 					select {
-					case <-f.b.exited:
-						t.Fatalf("the broker has exited:\n%s", f.b.Log())
+					case <-f.b.Exited:
+						t.Fatal(f.b.Dead())
 					case <-time.After(time.Millisecond): // four fillers to watch
 					}
 				}
@@ -222,7 +224,7 @@ func TestDiskFull(t *testing.T) {
 				f.end(t, waits)
 				f.stop()
 				f.grow(t)
-				must(t, f.b.start())
+				must(t, f.b.Start())
 			}
 			f.check(t)
 		})
@@ -266,7 +268,7 @@ func (f *filling) acked() (n int64) {
 func (f *filling) awaitFull(t *testing.T) (waits bool) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		select {
-		case <-f.b.exited:
+		case <-f.b.Exited:
 			return false
 		case <-time.After(10 * time.Millisecond): // a file tells nobody that it grows
 		}
@@ -283,19 +285,19 @@ func (f *filling) end(t *testing.T, waits bool) {
 	if waits {
 		// Somebody else takes what little there may be, so that it goes on waiting.
 		os.WriteFile(filepath.Join(f.disk, "ballast"), make([]byte, 96<<20), 0o600)
-		if err := f.b.proc.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := f.b.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Logf("it has ended by itself: %v", err)
 		}
 	}
 	select {
-	case <-f.b.exited:
+	case <-f.b.Exited:
 	case <-time.After(drainLimit):
-		f.b.proc.Process.Kill()
-		<-f.b.exited
+		f.b.Cmd.Process.Kill()
+		<-f.b.Exited
 		t.Errorf("SIGTERM is ignored for %v:\n%s", drainLimit, f.b.Log())
 	}
 	// When nothing was on its way at that moment it can stop in order.
-	if code := f.b.proc.ProcessState.ExitCode(); code != 3 && !(waits && code == 0) {
+	if code := f.b.Cmd.ProcessState.ExitCode(); code != 3 && !(waits && code == 0) {
 		t.Errorf("exit code %d, want 3:\n%s", code, f.b.Log())
 	}
 	log := wholeLog(t, f.b)

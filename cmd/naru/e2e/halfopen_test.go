@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
 
 // crowdSize is how many clients are stuck at the same time, if the limits of
@@ -50,16 +52,12 @@ func newCrowd(t *testing.T, a *authority, timeout time.Duration) *crowd {
 	t.Helper()
 	c := &crowd{t: t, timeout: timeout}
 	b, err := run(t, func(dir string, ports [2]int) (*Broker, error) {
-		secure, err := freePorts()
-		if err != nil {
-			return nil, err
-		}
-		other, err := freePorts()
+		more, err := process.FreePorts(3)
 		if err != nil {
 			return nil, err
 		}
 		addr := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
-		c.plain, c.ws, c.tls, c.wss = addr(ports[0]), addr(ports[1]), addr(secure[0]), addr(secure[1])
+		c.plain, c.ws, c.tls, c.wss = addr(ports[0]), addr(ports[1]), addr(more[0]), addr(more[1])
 		files := fmt.Sprintf("{cert: %s, key: %s}", a.file("server.pem"), a.file("server.key"))
 		conf := fmt.Sprintf(`
 data_dir: %s/data
@@ -69,12 +67,12 @@ metrics: {enabled: true, address: %q}
 amqp: {enabled: false}
 mqtt: {listeners: [{address: %q}, {address: %q, tls: %s}]}
 ws: {listeners: [{address: %q}, {address: %q, tls: %s}]}
-`, dir, timeout, addr(other[0]), c.plain, c.tls, files, c.ws, c.wss, files)
+`, dir, timeout, addr(more[2]), c.plain, c.tls, files, c.ws, c.wss, files)
 		file := filepath.Join(dir, "naru.yaml")
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 			return nil, err
 		}
-		return &Broker{MQTT: c.plain, WS: c.ws, Metrics: addr(other[0]), command: func() *exec.Cmd {
+		return &Broker{MQTT: c.plain, WS: c.ws, Metrics: addr(more[2]), command: func() *exec.Cmd {
 			return naruCommand(naruBinary(t), dir, []string{"serve", "--config", file})
 		}}, nil
 	})

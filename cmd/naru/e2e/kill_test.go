@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // killRounds is TEST_KILLS, or few enough for every day.
@@ -50,12 +52,10 @@ func TestKill(t *testing.T) {
 	for _, r := range online {
 		readers.Go(r.run)
 	}
-	if err := librariesThere(); err != nil {
-		if os.Getenv(requirePeers) == "1" {
-			t.Fatalf("%v (.ci/peers installs it)", err)
-		}
+	if err := librariesThere(); err != nil && !peers.Required() {
 		t.Logf("without Paho: %v", err)
 	} else {
+		peers.Need(t, err)
 		paho := &killReader{k: k, s: &session{id: "paho"}}
 		online = append(online, paho)
 		p := libraries[1].start(t, b.MQTT, "paho", startOptions{filter: "kill/+", keep: true})

@@ -23,20 +23,6 @@ const (
 	nodeMod = "clients/node_modules/mqtt"
 )
 
-// needPeers skips a test whose peers are not installed, or fails it where that
-// is not allowed.
-func needPeers(t *testing.T, there func() error) {
-	t.Helper()
-	err := there()
-	if err == nil {
-		return
-	}
-	if os.Getenv(requirePeers) == "1" {
-		t.Fatalf("%v (.ci/peers installs it)", err)
-	}
-	t.Skipf("%v (.ci/peers installs it); with %s=1 this is a failure", err, requirePeers)
-}
-
 // librariesThere says which of the client libraries is missing.
 func librariesThere() error {
 	for _, tool := range []string{"mosquitto_pub", "mosquitto_sub", "node"} {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // sysValue waits until a topic under $SYS/broker says what is wanted.
@@ -197,7 +199,7 @@ func TestBacklogLong(t *testing.T) {
 // memoryOf reads a value of /proc/PID/status in MiB.
 func memoryOf(t *testing.T, b *Broker, key string) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.proc.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.Cmd.Process.Pid))
 	if err != nil {
 		t.Skipf("memory is known on Linux only: %v", err)
 	}
@@ -283,7 +285,7 @@ var sysMissing = map[string]string{}
 
 // TestSysNames: whoever watches Mosquitto finds the same topics.
 func TestSysNames(t *testing.T) {
-	needPeers(t, func() error { _, err := os.Stat(mosquittoPath); return err })
+	peers.NeedProgram(t, mosquittoPath)
 	peer, err := run(t, func(dir string, ports [2]int) (*Broker, error) {
 		file := filepath.Join(dir, "mosquitto.conf")
 		conf := fmt.Sprintf("listener %d 127.0.0.1\nuser root\nallow_anonymous true\nsys_interval 1\n", ports[0])

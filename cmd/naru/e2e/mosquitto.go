@@ -11,8 +11,7 @@ import (
 const (
 	mosquittoPath  = "/usr/sbin/mosquitto"
 	mosquittoHash  = "mosquitto_passwd"
-	requirePeers   = "TEST_REQUIRE_PEERS" // "1": a missing peer is a failure
-	mosquittoTried = "2.0.11"             // the version that the scripts know
+	mosquittoTried = "2.0.11" // the version that the scripts know
 )
 
 // startMosquitto starts the reference peer in the way that the profile means.

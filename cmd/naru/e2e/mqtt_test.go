@@ -1,11 +1,11 @@
 package e2e
 
 import (
-	"os"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
@@ -52,13 +52,7 @@ const (
 // marked as differing must fail where it is marked, and pass in the peer's
 // version.
 func TestScriptsMosquitto(t *testing.T) {
-	if _, err := os.Stat(mosquittoPath); err != nil {
-		if os.Getenv(requirePeers) == "1" {
-			t.Fatalf("%s is not installed", mosquittoPath)
-		}
-		t.Skipf("%s is not installed (apt-get install mosquitto=%s*); with %s=1 this is a failure",
-			mosquittoPath, mosquittoTried, requirePeers)
-	}
+	peers.NeedProgram(t, mosquittoPath)
 	play(t, mosquittoAtOnce, func(t *testing.T, s *Script, broker func() *Broker) {
 		f := broker().Runner().Play(s)
 		if s.Peer == nil {
@@ -81,7 +75,7 @@ func TestScriptsMosquitto(t *testing.T) {
 
 // TestScriptsNaru plays the scripts against Naru, which differs nowhere.
 func TestScriptsNaru(t *testing.T) {
-	binary := buildNaru(t)
+	binary := naruBinary(t)
 	play(t, naruAtOnce, func(t *testing.T, s *Script, broker func() *Broker) {
 		b := broker()
 		if f := b.Runner().Play(s); f != nil {

@@ -28,21 +28,6 @@ var profileUsers = map[string]string{
 	"alice": "secret",
 }
 
-// buildNaru builds the broker once for a test, or says why there is nothing to
-// build.
-func buildNaru(t *testing.T) (path string) {
-	t.Helper()
-	if _, err := os.Stat("../main.go"); err != nil {
-		t.Skip("cmd/naru has no main.go yet")
-	}
-	path = filepath.Join(t.TempDir(), "naru")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/narumq/naru/cmd/naru").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build naru: %v\n%s", err, out)
-	}
-	return path
-}
-
 // startNaru starts the built broker in the way that the profile means.
 func startNaru(t *testing.T, binary, profile string) (*Broker, error) {
 	return run(t, func(dir string, ports [2]int) (*Broker, error) {

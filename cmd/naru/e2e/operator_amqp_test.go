@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // TestOperatorAMQP: what operators see of a node with one of everything of AMQP,
@@ -126,7 +128,7 @@ func TestKickAMQP(t *testing.T) {
 	other, _ := openAMQP(t, b)
 	closed := first.NotifyClose(make(chan *amqp.Error, 1))
 	name := fmt.Sprintf("%v -> %s", first.LocalAddr(), b.AMQP)
-	if s := runNaru(t, binary, b.dir, "__complete", "kick", name[:len("127.0.0.1:")]); !strings.Contains(s.out, name+"\n") {
+	if s := runNaru(t, binary, b.Dir, "__complete", "kick", name[:len("127.0.0.1:")]); !strings.Contains(s.out, name+"\n") {
 		t.Errorf("completion of a connection: %+v", s)
 	}
 	if out := b.operate(t, binary, "kick", name); out != name+" is disconnected\n" {
@@ -135,25 +137,25 @@ func TestKickAMQP(t *testing.T) {
 	if err := <-closed; err == nil || err.Code != 320 || err.Reason != "CONNECTION_FORCED - closed by operator" {
 		t.Errorf("the client hears %v", err)
 	}
-	if s := runNaru(t, binary, b.dir, "kick", name); s.code != 1 || !strings.Contains(s.err, "not found") {
+	if s := runNaru(t, binary, b.Dir, "kick", name); s.code != 1 || !strings.Contains(s.err, "not found") {
 		t.Errorf("kick of who has gone: %+v", s)
 	}
 	if _, err := other.Channel(); err != nil {
 		t.Errorf("another connection: %v", err)
 	}
 	closed = other.NotifyClose(make(chan *amqp.Error, 1))
-	must(t, b.stop(syscall.SIGTERM))
+	must(t, b.Stop(syscall.SIGTERM))
 	if err := <-closed; err == nil || err.Code != 320 || !strings.HasPrefix(err.Reason, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'") {
 		t.Errorf("at the end of the node the client hears %v", err)
 	}
-	must(t, b.start())
+	must(t, b.Start())
 }
 
 // TestLastWordsPika: pika, which reads and writes by turns, hears them too, in the
 // middle of consuming and of publishing.
 func TestLastWordsPika(t *testing.T) {
 	const python = "/usr/bin/python3" // Debian's, which has Debian's pika
-	needPeers(t, func() error { return exec.Command(python, "-c", "import pika").Run() })
+	peers.Need(t, exec.Command(python, "-c", "import pika").Run())
 	binary := naruBinary(t)
 	b := serveAMQP(t, binary)
 	const program = `
@@ -190,11 +192,11 @@ except pika.exceptions.ConnectionClosedByBroker as e:
 	q := startTool(t, nil, nil, python, "-c", program, b.AMQP, "consume")
 	p.await("ready")
 	q.await("ready")
-	must(t, b.stop(syscall.SIGTERM))
+	must(t, b.Stop(syscall.SIGTERM))
 	for _, p := range []*tool{p, q} {
 		if have := p.end(0); have != "ready\n320 CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'\n" {
 			t.Errorf("pika says %q", have)
 		}
 	}
-	must(t, b.start())
+	must(t, b.Start())
 }

@@ -42,7 +42,7 @@ func runNaru(t *testing.T, binary, dir string, args ...string) said {
 // operate runs a command that must succeed on the node's own directory.
 func (b *Broker) operate(t *testing.T, binary string, args ...string) string {
 	t.Helper()
-	s := runNaru(t, binary, b.dir, args...)
+	s := runNaru(t, binary, b.Dir, args...)
 	if s.code != 0 || s.err != "" {
 		t.Fatalf("naru %q: exit code %d\n%s%s", args, s.code, s.out, s.err)
 	}
@@ -152,7 +152,7 @@ func TestOperatorLists(t *testing.T) {
 	if out := b.operate(t, binary, "plugins"); !regexp.MustCompile(`(?m)^mqtt +` + regexp.QuoteMeta(b.MQTT) + `$`).MatchString(out) {
 		t.Errorf("plugins:\n%s", out)
 	}
-	if s := runNaru(t, binary, b.dir, "kick", "a\x1b[0m"); s.code != 1 || strings.Contains(s.err, "\x1b") || !strings.Contains(s.err, "not found") {
+	if s := runNaru(t, binary, b.Dir, "kick", "a\x1b[0m"); s.code != 1 || strings.Contains(s.err, "\x1b") || !strings.Contains(s.err, "not found") {
 		t.Errorf("kick of nobody: %+v", s)
 	}
 }
@@ -236,7 +236,7 @@ func TestOperatorDeletesQueue(t *testing.T) {
 	}
 	must(t, s.publish("jobs/1", 1, false, []byte("x"), 0), s.drain(0))
 	b.operate(t, binary, "delete", "queue", "jobs")
-	if s := runNaru(t, binary, b.dir, "delete", "queue", "jobs"); s.code != 1 || !strings.Contains(s.err, "not found") {
+	if s := runNaru(t, binary, b.Dir, "delete", "queue", "jobs"); s.code != 1 || !strings.Contains(s.err, "not found") {
 		t.Errorf("delete twice: %+v", s)
 	}
 	if q := b.objects(t, binary, "queues"); len(q) != 0 {
@@ -304,24 +304,24 @@ func TestBackupRestore(t *testing.T) {
 	}
 	close(stop)
 	running.Wait()
-	if s := runNaru(t, binary, b.dir, "backup", backup); s.code != 1 || !strings.Contains(s.err, "not empty") {
+	if s := runNaru(t, binary, b.Dir, "backup", backup); s.code != 1 || !strings.Contains(s.err, "not empty") {
 		t.Errorf("backup to the same place: %+v", s)
 	}
-	if s := runNaru(t, binary, b.dir, "restore", backup, "--force"); s.code != 1 || !strings.Contains(s.err, "a node is running on it") {
+	if s := runNaru(t, binary, b.Dir, "restore", backup, "--force"); s.code != 1 || !strings.Contains(s.err, "a node is running on it") {
 		t.Errorf("restore under a running node: %+v", s)
 	}
-	if s := runNaru(t, binary, b.dir, "restore", backup, "--force", "--set", "operator.socket=elsewhere"); s.code != 1 || !strings.Contains(s.err, "in use") {
+	if s := runNaru(t, binary, b.Dir, "restore", backup, "--force", "--set", "operator.socket=elsewhere"); s.code != 1 || !strings.Contains(s.err, "in use") {
 		t.Errorf("restore under a running node with another socket: %+v", s)
 	}
 
-	must(t, b.stop(syscall.SIGTERM))
-	if s := runNaru(t, binary, b.dir, "restore", backup); s.code != 1 || !strings.Contains(s.err, "--force") {
+	must(t, b.Stop(syscall.SIGTERM))
+	if s := runNaru(t, binary, b.Dir, "restore", backup); s.code != 1 || !strings.Contains(s.err, "--force") {
 		t.Errorf("restore over data: %+v", s)
 	}
 	if out := b.operate(t, binary, "restore", backup, "--force"); !strings.Contains(out, "store.before-restore-") || !strings.Contains(out, "is restored as of") {
 		t.Errorf("restore says %q", out)
 	}
-	must(t, b.start())
+	must(t, b.Start())
 	must(t, keeper.connect(), held.connect())
 	if !keeper.present || !held.present {
 		t.Errorf("sessions present: %v, %v", keeper.present, held.present)
@@ -348,7 +348,7 @@ func TestBackupRestore(t *testing.T) {
 	if r := row(t, b.objects(t, binary, "retained"), "topic", "r"); r["bytes"] != 4.0 {
 		t.Errorf("retained: %v", r)
 	}
-	entries, err := filepath.Glob(filepath.Join(b.dir, "naru-data", ".restoring-*"))
+	entries, err := filepath.Glob(filepath.Join(b.Dir, "naru-data", ".restoring-*"))
 	if err != nil || len(entries) > 0 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
@@ -453,7 +453,7 @@ func TestOperatorUsage(t *testing.T) {
 	b := serveNaru(t, binary)
 	join(t, &session{addr: b.MQTT, id: "sensor-1", clean: true})
 	join(t, &session{addr: b.MQTT, id: "other", clean: true})
-	if s := runNaru(t, binary, b.dir, "__complete", "kick", "sens"); !strings.HasPrefix(s.out, "sensor-1\n:") {
+	if s := runNaru(t, binary, b.Dir, "__complete", "kick", "sens"); !strings.HasPrefix(s.out, "sensor-1\n:") {
 		t.Errorf("completion of a client id: %+v", s)
 	}
 }
@@ -494,12 +494,12 @@ func TestOperatorSocket(t *testing.T) {
 	if second.code != 1 || !strings.Contains(second.err, "another process listens") {
 		t.Errorf("a second node with the same socket: %+v", second)
 	}
-	must(t, b.stop(syscall.SIGTERM))
+	must(t, b.Stop(syscall.SIGTERM))
 	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is left behind: %v", err)
 	}
 	if entries, err := filepath.Glob(filepath.Join(open, ".naru-*")); err != nil || len(entries) > 0 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
-	must(t, b.start())
+	must(t, b.Start())
 }

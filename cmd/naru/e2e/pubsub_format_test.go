@@ -2,17 +2,18 @@ package e2e
 
 import (
 	"encoding/json"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // TestSubFormatsAsMosquitto: both subscribers print the same message in the same
 // way. Left out is what changes from moment to moment, but for its form, and the
 // cases in which Mosquitto 2.0 is wrong (%20x).
 func TestSubFormatsAsMosquitto(t *testing.T) {
-	needPeers(t, func() error { _, err := exec.LookPath("mosquitto_sub"); return err })
+	peers.NeedProgram(t, "mosquitto_sub")
 	toolBrokers(t, func(t *testing.T, port string) {
 		own := ownTools(naruBinary(t))
 		for topic, payload := range map[string]string{"f/text": "hëllo\twörld", "f/json": `{"a":[1,2],"b":"c"}`} {

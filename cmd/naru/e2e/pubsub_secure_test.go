@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
 
 // An authority signs certificates, as files in a directory.
@@ -76,15 +78,11 @@ func secureNaru(t *testing.T, a *authority) (b *Broker, mqtts, wss, mutual, sock
 	t.Helper()
 	socket = a.file("s")
 	b, err := run(t, func(dir string, ports [2]int) (*Broker, error) {
-		more, err := freePorts()
+		more, err := process.FreePorts(3)
 		if err != nil {
 			return nil, err
 		}
-		other, err := freePorts()
-		if err != nil {
-			return nil, err
-		}
-		mqtts, wss, mutual = fmt.Sprint(more[0]), fmt.Sprint(more[1]), fmt.Sprint(other[0])
+		mqtts, wss, mutual = fmt.Sprint(more[0]), fmt.Sprint(more[1]), fmt.Sprint(more[2])
 		tls := fmt.Sprintf("cert: %s, key: %s", a.file("server.pem"), a.file("server.key"))
 		conf := fmt.Sprintf(`
 data_dir: %s/data

@@ -70,18 +70,14 @@ func (c *configured) write(body string) {
 }
 
 // wholeLog is everything that the broker has written.
-func (c *configured) wholeLog() string {
-	text, err := os.ReadFile(c.log())
-	must(c.t, err)
-	return string(text)
-}
+func (c *configured) wholeLog() string { return wholeLog(c.t, c.Broker) }
 
 // hangUp sends SIGHUP and waits for the line that begins with msg=want. It
 // returns what was logged since.
 func (c *configured) hangUp(want string) string {
 	c.t.Helper()
 	before := len(c.wholeLog())
-	must(c.t, c.proc.Process.Signal(syscall.SIGHUP))
+	must(c.t, c.Cmd.Process.Signal(syscall.SIGHUP))
 	for deadline := time.Now().Add(patience); ; {
 		if log := c.wholeLog()[before:]; strings.Contains(log, "msg="+want) || strings.Contains(log, `msg="`+want) {
 			if i := strings.LastIndexByte(log, '\n'); i == len(log)-1 {
@@ -315,7 +311,7 @@ func TestSecurity30Descriptors(t *testing.T) {
 		idle = append(idle, n)
 	}
 	descriptors := func() int {
-		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.proc.Process.Pid))
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.Cmd.Process.Pid))
 		must(t, err)
 		return len(open)
 	}

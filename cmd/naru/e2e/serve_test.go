@@ -91,7 +91,7 @@ func TestServeUnconfigured(t *testing.T) {
 	must(t, s.subscribe("a/#", 1), s.publish("a/b", 1, false, []byte("x"), 0))
 	expectDelivery(t, s, "a/b", "x")
 
-	data := filepath.Join(b.dir, "naru-data")
+	data := filepath.Join(b.Dir, "naru-data")
 	if entries, err := os.ReadDir(data); err != nil || len(entries) == 0 {
 		t.Errorf("no data in ./naru-data: %v %v", entries, err)
 	}
@@ -142,7 +142,7 @@ func TestServeTwice(t *testing.T) {
 	binary := naruBinary(t)
 	b := serveNaru(t, binary)
 	var stderr bytes.Buffer
-	second := naruCommand(binary, b.dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false"})
+	second := naruCommand(binary, b.Dir, []string{"serve", "--set", "mqtt.listeners.0.address=127.0.0.1:0", "--set", "amqp.enabled=false"})
 	second.Stderr = &stderr
 	var exit *exec.ExitError
 	if err := second.Run(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
@@ -208,15 +208,15 @@ func TestServeStopsUnderLoad(t *testing.T) {
 		})
 	}
 	busy.Wait()
-	must(t, b.proc.Process.Signal(syscall.SIGTERM))
+	must(t, b.Cmd.Process.Signal(syscall.SIGTERM))
 	select {
-	case <-b.exited:
+	case <-b.Exited:
 	case <-time.After(drainLimit):
-		b.proc.Process.Kill()
+		b.Cmd.Process.Kill()
 		t.Fatalf("not stopped after %v:\n%s", drainLimit, b.Log())
 	}
 	running.Wait()
-	if code := b.proc.ProcessState.ExitCode(); code != 0 {
+	if code := b.Cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if log := b.Log(); !strings.Contains(log, "msg=stopped") {
@@ -226,7 +226,7 @@ func TestServeStopsUnderLoad(t *testing.T) {
 		t.Error("an idle client is sent something instead of the end")
 	}
 
-	must(t, b.start())
+	must(t, b.Start())
 	must(t, keeper.connect())
 	want := 0
 	for _, n := range acked {

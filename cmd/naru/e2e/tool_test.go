@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // A tool is a client program on a command line: naru pub, naru sub, or one of
@@ -139,7 +141,7 @@ func toolboxes(t *testing.T) []toolbox {
 	boxes := []toolbox{ownTools(naruBinary(t))}
 	if _, err := exec.LookPath("mosquitto_sub"); err == nil {
 		boxes = append(boxes, toolbox{"mosquitto", []string{"mosquitto_pub"}, []string{"mosquitto_sub"}})
-	} else if os.Getenv(requirePeers) == "1" {
+	} else if peers.Required() {
 		t.Fatal(err)
 	}
 	return boxes
@@ -153,7 +155,7 @@ func toolBrokers(t *testing.T, test func(t *testing.T, port string)) {
 		test(t, portOf(b))
 	})
 	t.Run("mosquitto", func(t *testing.T) {
-		needPeers(t, func() error { _, err := os.Stat(mosquittoPath); return err })
+		peers.NeedProgram(t, mosquittoPath)
 		b, err := startMosquitto(t, "default")
 		must(t, err)
 		test(t, portOf(b))

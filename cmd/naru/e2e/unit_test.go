@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
 
 // unit reads docs/packaging/naru.service and returns its text and the value of a
@@ -57,7 +59,7 @@ func TestUnitRuns(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { notify.Close() })
 	binary, data, conf := filepath.Join(dir, "naru"), filepath.Join(dir, "data"), filepath.Join(dir, "naru.yaml")
-	ports, err := freePorts()
+	ports, err := process.FreePorts(2)
 	must(t, err)
 	packaged, err := os.ReadFile("../../../docs/packaging/naru.yaml")
 	must(t, err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 // webLibraries are clients that connect by WebSocket: the two that others have
@@ -33,7 +35,7 @@ func webLibrariesThere() error {
 // TestWebClients is TestClients over WebSocket: what is published over it
 // arrives over it, and by TCP.
 func TestWebClients(t *testing.T) {
-	needPeers(t, webLibrariesThere)
+	peers.Need(t, webLibrariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	sayReady(t, own)
@@ -57,7 +59,7 @@ func TestWebClients(t *testing.T) {
 // TestWebClientsOffline: a persistent session is resumed over WebSocket, and is
 // sent all that came meanwhile, over a restart of the broker.
 func TestWebClientsOffline(t *testing.T) {
-	needPeers(t, webLibrariesThere)
+	peers.Need(t, webLibrariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	for _, l := range webLibraries {
@@ -83,7 +85,7 @@ func TestWebClientsOffline(t *testing.T) {
 // TestWebClientsWill: the will is sent when the process is killed, and not when
 // it has said goodbye.
 func TestWebClientsWill(t *testing.T) {
-	needPeers(t, webLibrariesThere)
+	peers.Need(t, webLibrariesThere())
 	b := serveNaru(t, naruBinary(t))
 	own := join(t, &session{addr: b.MQTT, id: "own"})
 	must(t, own.subscribe("will/#", 1))

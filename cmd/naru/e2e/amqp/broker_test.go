@@ -6,6 +6,9 @@ import (
 	"os"
 	"sync"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
 
 // rabbit is the one RabbitMQ of this process.
@@ -18,12 +21,7 @@ var rabbit struct {
 // needRabbit starts RabbitMQ when a test first asks for it.
 func needRabbit(t *testing.T) *Rabbit {
 	t.Helper()
-	if _, err := os.Stat(rabbitDir + "rabbitmq-server"); err != nil {
-		if os.Getenv(requirePeers) == "1" {
-			t.Fatalf("%v (.ci/peers installs it)", err)
-		}
-		t.Skipf("%v (.ci/peers installs it); with %s=1 this is a failure", err, requirePeers)
-	}
+	peers.NeedProgram(t, rabbitDir+"rabbitmq-server")
 	rabbit.Do(func() { rabbit.Rabbit, rabbit.err = startRabbit() })
 	if rabbit.err != nil {
 		t.Fatal(rabbit.err)
@@ -38,11 +36,9 @@ func TestMain(m *testing.M) {
 		errs = append(errs, rabbit.end())
 	}
 	if shared.Naru != nil {
-		errs = append(errs, shared.shutDown(), os.RemoveAll(shared.dir))
+		errs = append(errs, shared.shutDown(), os.RemoveAll(shared.Dir))
 	}
-	if built.dir != "" {
-		errs = append(errs, os.RemoveAll(built.dir))
-	}
+	errs = append(errs, process.RemoveNaru())
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/peers"
 )
 
 const (
@@ -17,19 +19,6 @@ const (
 	amqplibJS  = "../clients/amqp_amqplib.js"
 	amqplibMod = "../clients/node_modules/amqplib"
 )
-
-// needPeers skips a test whose peers are not installed, or fails it where that
-// is not allowed.
-func needPeers(t *testing.T, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv(requirePeers) == "1" {
-		t.Fatalf("%v (.ci/peers installs it)", err)
-	}
-	t.Skipf("%v (.ci/peers installs it); with %s=1 this is a failure", err, requirePeers)
-}
 
 // everyBroker runs a test against RabbitMQ and against Naru, which must behave
 // alike.
@@ -48,7 +37,7 @@ func everyBroker(t *testing.T, test func(t *testing.T, b *Broker)) {
 func TestPika(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.Command(python, "-c", "import pika").CombinedOutput(); err != nil {
-		needPeers(t, fmt.Errorf("pika: %w\n%s", err, out))
+		peers.Need(t, fmt.Errorf("pika: %w\n%s", err, out))
 	}
 	everyBroker(t, func(t *testing.T, b *Broker) { scenarios(t, b, python, pikaPy) })
 }
@@ -57,7 +46,7 @@ func TestPika(t *testing.T) {
 func TestAmqplib(t *testing.T) {
 	t.Parallel()
 	_, err := os.Stat(amqplibMod)
-	needPeers(t, err)
+	peers.Need(t, err)
 	everyBroker(t, func(t *testing.T, b *Broker) { scenarios(t, b, "node", amqplibJS) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 	"github.com/narumq/naru/plugins/authfile"
 )
 
@@ -53,43 +54,22 @@ func ownNaru(t *testing.T) *Naru {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		select {
-		case <-n.exited:
-		default:
-			if err := n.stop(syscall.SIGTERM); err != nil {
-				t.Error(err)
-			}
+		if n.Dead() != nil {
+			return
+		}
+		if err := n.shutDown(); err != nil {
+			t.Error(err)
 		}
 	})
 	return n
 }
 
-// built is the binary, made once.
-var built struct {
-	sync.Once
-	dir string
-	err error
-}
-
-func naruBinary() (string, error) {
-	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "naru-e2e"); built.err != nil {
-			return
-		}
-		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "naru"), "github.com/narumq/naru/cmd/naru")
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build naru: %w\n%s", err, out)
-		}
-	})
-	return filepath.Join(built.dir, "naru"), built.err
-}
-
 func startNaru(dir string) (*Naru, error) {
-	binary, err := naruBinary()
+	binary, err := process.Naru()
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(1)
+	ports, err := process.FreePorts(1)
 	if err != nil {
 		return nil, err
 	}
@@ -97,14 +77,14 @@ func startNaru(dir string) (*Naru, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Naru{Broker: Broker{Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]), dir: dir}}
-	n.conf = fmt.Sprintf(naruConf, dir, n.Addr) + users
-	file := filepath.Join(dir, "naru.yaml")
-	if err := os.WriteFile(file, []byte(n.conf), 0o600); err != nil {
+	addr, file := fmt.Sprintf("127.0.0.1:%d", ports[0]), filepath.Join(dir, "naru.yaml")
+	conf := fmt.Sprintf(naruConf, dir, addr) + users
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	n.command = func() *exec.Cmd { return exec.Command(binary, "serve", "--config", file) }
-	return n, n.start()
+	command := func() *exec.Cmd { return exec.Command(binary, "serve", "--config", file) }
+	n := &Naru{newBroker(dir, addr, command), conf}
+	return n, n.Start()
 }
 
 // naruConf gives what rabbitDefinitions gives to RabbitMQ.
@@ -151,14 +131,14 @@ func (n *Naru) shortOfDisk(short bool) error {
 	if short {
 		conf = strings.Replace(conf, "min_free_disk: 0", "min_free_disk: 1000TiB", 1)
 	}
-	if err := os.WriteFile(filepath.Join(n.dir, "naru.yaml"), []byte(conf), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(n.Dir, "naru.yaml"), []byte(conf), 0o600); err != nil {
 		return err
 	}
 	before, err := n.alarms()
 	if err != nil {
 		return err
 	}
-	if err := n.proc.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := n.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(startTime); ; time.Sleep(20 * time.Millisecond) { // between two looks at the log
@@ -174,9 +154,9 @@ func (n *Naru) shortOfDisk(short bool) error {
 
 // alarms counts what the log says of the disk alarm, raised and cleared.
 func (n *Naru) alarms() (int, error) {
-	text, err := os.ReadFile(n.log())
+	text, err := os.ReadFile(n.LogFile())
 	return strings.Count(string(text), "alarm=disk"), err
 }
 
 // shutDown ends it in the orderly way.
-func (n *Naru) shutDown() error { return n.stop(syscall.SIGTERM) }
+func (n *Naru) shutDown() error { return n.Stop(syscall.SIGTERM) }

@@ -7,12 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
 
 const (
-	rabbitDir    = "/usr/lib/rabbitmq/bin/" // not the wrappers in /usr/sbin, which change to another user
-	rabbitTried  = "3.10.8"                 // the version that the scripts know
-	requirePeers = "TEST_REQUIRE_PEERS"     // "1": a missing peer is a failure
+	rabbitDir   = "/usr/lib/rabbitmq/bin/" // not the wrappers in /usr/sbin, which change to another user
+	rabbitTried = "3.10.8"                 // the version that the scripts know
 )
 
 // A Rabbit is a RabbitMQ with an epmd of its own, so that it meets no other
@@ -39,7 +40,7 @@ func startRabbit() (*Rabbit, error) {
 		if err := r.epmd.Start(); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
-		if last = r.start(); last == nil {
+		if last = r.Start(); last == nil {
 			return r, nil
 		}
 		r.epmd.Process.Kill()
@@ -49,7 +50,7 @@ func startRabbit() (*Rabbit, error) {
 }
 
 func configureRabbit(dir string) (*Rabbit, error) {
-	ports, err := freePorts(3)
+	ports, err := process.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +69,7 @@ func configureRabbit(dir string) (*Rabbit, error) {
 		}
 	}
 	epmdPort := fmt.Sprint(ports[1])
-	r := &Rabbit{Broker: Broker{Addr: addr, dir: dir}}
-	r.env = append(os.Environ(), "HOME="+file("home"), "LANG=C.UTF-8", "ERL_EPMD_PORT="+epmdPort,
+	env := append(os.Environ(), "HOME="+file("home"), "LANG=C.UTF-8", "ERL_EPMD_PORT="+epmdPort,
 		fmt.Sprintf("RABBITMQ_NODENAME=e2e-%d@localhost", ports[0]),
 		"RABBITMQ_MNESIA_BASE="+file("mnesia"), "RABBITMQ_LOG_BASE="+file("log"),
 		fmt.Sprint("RABBITMQ_DIST_PORT=", ports[2]),
@@ -79,21 +79,21 @@ func configureRabbit(dir string) (*Rabbit, error) {
 		"RABBITMQ_GENERATED_CONFIG_DIR="+file("config"), "RABBITMQ_PID_FILE="+file("pid"),
 		"RABBITMQ_ALLOW_INPUT=1", // without it a shell stands between us and the process
 	)
-	r.command = func() *exec.Cmd {
+	command := func() *exec.Cmd {
 		c := exec.Command(rabbitDir+"rabbitmq-server", "-noinput")
-		c.Env, c.Dir = r.env, dir
+		c.Env, c.Dir = env, dir
 		return c
 	}
-	r.epmd = exec.Command("epmd", "-port", epmdPort, "-address", "127.0.0.1")
-	return r, nil
+	epmd := exec.Command("epmd", "-port", epmdPort, "-address", "127.0.0.1")
+	return &Rabbit{newBroker(dir, addr, command), epmd, env}, nil
 }
 
 // end stops RabbitMQ, its epmd, and removes its files.
 func (r *Rabbit) end() error {
-	err := r.stop(syscall.SIGTERM)
+	err := r.Stop(syscall.SIGTERM)
 	r.epmd.Process.Kill()
 	r.epmd.Wait()
-	return errors.Join(err, os.RemoveAll(filepath.Dir(r.dir)))
+	return errors.Join(err, os.RemoveAll(filepath.Dir(r.Dir)))
 }
 
 // ctl runs rabbitmqctl, which takes a second or two.
