@@ -3,9 +3,10 @@ package e2e
 import (
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A fakeBroker answers every connection alike, whatever it is sent: after some
@@ -18,35 +19,15 @@ type fakeBroker struct {
 
 // runner plays scripts against the fake, with little patience.
 func (f fakeBroker) runner(t *testing.T) *Runner {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() { f.serve(l, &serving) })
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
-	})
+	addr := suite.Fake(t, f.answer)
 	return &Runner{
-		Dial:     func(string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) },
+		Dial:     func(string) (net.Conn, error) { return net.Dial("tcp", addr) },
 		Restart:  func(bool) error { return nil },
 		Patience: 300 * time.Millisecond,
 	}
 }
 
-func (f fakeBroker) serve(l net.Listener, serving *sync.WaitGroup) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		serving.Go(func() { f.answer(c) })
-	}
-}
-
 func (f fakeBroker) answer(c net.Conn) {
-	defer c.Close()
 	time.Sleep(f.delay) // the fake's only behaviour: to be early or late
 	c.Write([]byte(f.reply))
 	if f.close {

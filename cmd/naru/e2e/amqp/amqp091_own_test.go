@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 const amqp091Module = "github.com/rabbitmq/amqp091-go"
@@ -86,34 +88,18 @@ func integrationTests(dir string) ([]string, error) {
 // likeRabbit stands before a broker and says that it is RabbitMQ: some of the
 // tests look at the name and check nothing otherwise.
 func likeRabbit(t *testing.T, addr string) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { rename(client, addr, &serving) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
-	})
-	return l.Addr().String()
+	return suite.Fake(t, func(client net.Conn) { rename(client, addr) })
 }
 
-func rename(client net.Conn, addr string, serving *sync.WaitGroup) {
-	defer client.Close()
+func rename(client net.Conn, addr string) {
 	broker, err := net.Dial("tcp", addr)
 	if err != nil {
 		return
 	}
-	serving.Go(func() {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer client.Close() // which ends it
+	asking.Go(func() {
 		io.Copy(broker, client)
 		broker.Close()
 	})

@@ -3,9 +3,10 @@ package amqp
 import (
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/e2e/internal/suite"
 )
 
 // A fakeBroker sends the same to everyone who connects, and then may close. It
@@ -37,37 +38,15 @@ func (f fakeBroker) runner(t *testing.T) *Runner {
 		}
 		reply = append(reply, b...)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() { f.serve(l, reply, &serving) })
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
+	addr := suite.Fake(t, func(c net.Conn) {
+		c.Write(reply)
+		for buf := make([]byte, 100); !f.close; { // until the script ends the connection
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+		}
 	})
-	return &Runner{Addr: l.Addr().String(), Patience: 300 * time.Millisecond}
-}
-
-func (f fakeBroker) serve(l net.Listener, reply []byte, serving *sync.WaitGroup) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		serving.Go(func() { f.answer(c, reply) })
-	}
-}
-
-func (f fakeBroker) answer(c net.Conn, reply []byte) {
-	defer c.Close()
-	c.Write(reply)
-	for buf := make([]byte, 100); !f.close; { // until the script ends the connection
-		if _, err := c.Read(buf); err != nil {
-			return
-		}
-	}
+	return &Runner{Addr: addr, Patience: 300 * time.Millisecond}
 }
 
 // TestRunner: the runner notices what is wrong, and only that.
