@@ -97,7 +97,7 @@ func (f *filler) run() {
 		random.Read(fill)
 		f.err = f.s.publish(f.topic, f.qos, false, fmt.Appendf(nil, "%d %s", f.sent, fill), 0)
 		f.sent++
-		time.Sleep(f.pause)
+		time.Sleep(f.pause) // the publisher is slow, where it should be
 		if f.err == nil {
 			f.err = f.s.drain(8)
 		}
