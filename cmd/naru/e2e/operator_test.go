@@ -468,7 +468,8 @@ func TestOperatorSocket(t *testing.T) {
 	must(t, os.Chmod(open, 0o755))
 	socket := filepath.Join(open, "naru.sock")
 	b := serveNaru(t, binary, "operator.socket="+socket)
-	must(t, b.Restart(true)) // it is there when the node starts again
+	must(t, os.Truncate(b.LogFile(), 0), b.Restart(true)) // it is there when the node starts again
+	awaitLog(t, b, "msg=ready")
 	st, err := os.Stat(socket)
 	must(t, err)
 	if st.Mode() != fs.ModeSocket|0o600 {

@@ -35,9 +35,8 @@ func serveNaru(t *testing.T, binary string, settings ...string) *Broker {
 				"NARU_METRICS__ADDRESS=127.0.0.1:0")
 		}}, nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	awaitLog(t, b, "msg=ready") // clients are served before operators, and before the log says so
 	return b
 }
 
