@@ -32,7 +32,7 @@ func serveNaru(t *testing.T, binary string, settings ...string) *Broker {
 		}
 		return &Broker{MQTT: addr, WS: ws, command: func() *exec.Cmd {
 			return naruCommand(binary, dir, args, "NARU_MQTT__LISTENERS__0__ADDRESS="+addr, "NARU_WS__LISTENERS__0__ADDRESS="+ws,
-				"NARU_METRICS__ADDRESS=127.0.0.1:0")
+				"NARU_AMQP__LISTENERS__0__ADDRESS=127.0.0.1:0", "NARU_METRICS__ADDRESS=127.0.0.1:0")
 		}}, nil
 	})
 	must(t, err)

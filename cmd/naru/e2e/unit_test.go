@@ -66,7 +66,7 @@ func TestUnitRuns(t *testing.T) {
 	text := string(packaged)
 	for old, new := range map[string]string{
 		"/var/lib/naru": data, "127.0.0.1:1883": fmt.Sprint("127.0.0.1:", ports[0]), "127.0.0.1:8083": fmt.Sprint("127.0.0.1:", ports[1]),
-		"127.0.0.1:15692": "127.0.0.1:0",
+		"127.0.0.1:5672": "127.0.0.1:0", "127.0.0.1:15692": "127.0.0.1:0",
 	} {
 		if !strings.Contains(text, old) {
 			t.Fatalf("the configuration of the package has no %s", old)

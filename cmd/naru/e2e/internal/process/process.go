@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/narumq/naru/cmd/naru/bench"
 )
 
 // A Process is started for the first time when all but its last fields are set.
@@ -130,14 +132,12 @@ func (p *Process) Log() string {
 
 // FreePorts finds ports that nobody listens on.
 func FreePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	ports := make([]int, n)
+	for i := range ports {
+		var err error
+		if ports[i], err = bench.FreePort(); err != nil {
 			return nil, err
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }

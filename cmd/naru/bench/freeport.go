@@ -22,9 +22,15 @@ var given struct {
 	ports map[int]bool // guarded: by this process, to be given once only
 }
 
-// FreeAddr finds a loopback port that nobody listens on. Another process may
-// take it before it is used.
+// FreeAddr finds a loopback address that nobody listens on. See FreePort.
 func FreeAddr() (string, error) {
+	port, err := FreePort()
+	return fmt.Sprintf("127.0.0.1:%d", port), err
+}
+
+// FreePort finds a loopback port that nobody listens on. Another process may
+// take it before it is used.
+func FreePort() (int, error) {
 	given.Lock()
 	defer given.Unlock()
 	for range 1000 {
@@ -37,14 +43,13 @@ func FreeAddr() (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("find a free port: %w", err)
+			return 0, fmt.Errorf("find a free port: %w", err)
 		}
 		if given.ports == nil {
 			given.ports = make(map[int]bool)
 		}
 		given.ports[port] = true
-		addr := l.Addr().String()
-		return addr, l.Close()
+		return port, l.Close()
 	}
-	return "", errors.New("find a free port: too many are taken")
+	return 0, errors.New("find a free port: too many are taken")
 }
