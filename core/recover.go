@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -392,33 +393,54 @@ func (r *recovery) stray(s *shard, kind byte, id uint64) {
 	r.t.part(s).batch.DeleteRange(queueRange(kind, id))
 }
 
-// strayEntries looks for strays among the entries and their failures, and for those
-// below the lowest live one. They are not read otherwise: one look for each queue.
+// strayEntries looks for what nobody needs among the entries and their failures:
+// those of queues that are gone, and of queues that are empty. What lies dead below
+// the head of a queue that has messages goes with them, as ever; so that queues that
+// have some, and nothing between them, need not be looked at.
 func (r *recovery) strayEntries(s *shard) error {
-	for _, kind := range [...]byte{keyFailures, keyEntry} {
-		lo, hi := kindRange(kind)
-		for {
-			var id, first uint64
-			found := false
-			err := s.store.Scan(lo, hi, func(k, _ []byte) bool {
-				id, first, found = queueOf(k), ordinalOf(k), true
-				return false
-			})
-			if err != nil {
-				return fmt.Errorf("recover: %w", err)
-			}
-			if !found {
-				break
-			}
-			r.firstEntry(s, kind, id, first)
-			lo = idKey(kind, id+1)
+	if err := r.eachFirst(s, keyFailures, 0, math.MaxUint64); err != nil {
+		return err
+	}
+	var full []uint64
+	for id, q := range r.queues {
+		if q.sh == s && q.count > 0 {
+			full = append(full, id)
 		}
+	}
+	slices.Sort(full)
+	next := uint64(0)
+	for _, id := range full {
+		if err := r.eachFirst(s, keyEntry, next, id); err != nil {
+			return err
+		}
+		next = id + 1
+	}
+	return r.eachFirst(s, keyEntry, next, math.MaxUint64)
+}
+
+// eachFirst takes the first record of this kind of each queue from lo up to hi.
+func (r *recovery) eachFirst(s *shard, kind byte, lo, hi uint64) error {
+	for lo < hi {
+		found := false
+		var id, first uint64
+		err := s.store.Scan(idKey(kind, lo), idKey(kind, hi), func(k, _ []byte) bool {
+			id, first, found = queueOf(k), ordinalOf(k), true
+			return false
+		})
+		if err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+		if !found {
+			return nil
+		}
+		r.firstRecord(s, kind, id, first)
+		lo = id + 1
 	}
 	return nil
 }
 
-// firstEntry takes the first record that a queue has of this kind.
-func (r *recovery) firstEntry(s *shard, kind byte, id, first uint64) {
+// firstRecord takes the first record that a queue has of this kind.
+func (r *recovery) firstRecord(s *shard, kind byte, id, first uint64) {
 	q := r.queues[id]
 	if q == nil {
 		r.stray(s, kind, id)
