@@ -92,63 +92,86 @@ func receiveAll(t *testing.T, p *program, want map[string][][]byte) {
 	}
 }
 
-// TestClientsOffline: a persistent session of each library is kept when its
-// program has ended, and is sent all that came meanwhile.
-func TestClientsOffline(t *testing.T) {
-	peers.Need(t, librariesThere())
-	b := serveNaru(t, naruBinary(t))
-	own := join(t, &session{addr: b.MQTT, id: "own"})
-	sayReady(t, own)
-	for _, l := range libraries {
-		l.start(t, b.MQTT, "off-"+l.name, startOptions{filter: "off/+", keep: true}).kill()
-	}
-	want := map[string][][]byte{}
-	for qos := byte(1); qos <= 2; qos++ {
-		topic := fmt.Sprint("off/", qos)
-		for _, payload := range payloadsFor(library{}) {
-			must(t, own.publish(topic, qos, false, payload, 0))
-			want[topic] = append(want[topic], payload)
-		}
-	}
-	must(t, own.drain(0))
-	must(t, b.Restart(false))
-	for _, l := range libraries {
-		t.Run(l.name, func(t *testing.T) {
-			receiveAll(t, l.start(t, b.MQTT, "off-"+l.name, startOptions{keep: true}), want)
+// A way is how libraries reach the broker.
+type way struct {
+	libraries []library
+	there     func() error         // says which of them is missing
+	addr      func(*Broker) string // where they connect
+}
+
+// everyWay runs a test over TCP and over WebSocket.
+func everyWay(t *testing.T, test func(t *testing.T, w way)) {
+	for name, w := range map[string]way{
+		"tcp": {libraries, librariesThere, func(b *Broker) string { return b.MQTT }},
+		"ws":  {webLibraries, webLibrariesThere, func(b *Broker) string { return b.WS }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peers.Need(t, w.there())
+			test(t, w)
 		})
 	}
+}
+
+// TestClientsOffline: a persistent session of each library is kept when its
+// program has ended, and is sent all that came meanwhile, over a restart of the
+// broker.
+func TestClientsOffline(t *testing.T) {
+	everyWay(t, func(t *testing.T, w way) {
+		b := serveNaru(t, naruBinary(t))
+		own := join(t, &session{addr: b.MQTT, id: "own"})
+		sayReady(t, own)
+		for _, l := range w.libraries {
+			l.start(t, w.addr(b), "off-"+l.name, startOptions{filter: "off/+", keep: true}).kill()
+		}
+		want := map[string][][]byte{}
+		for qos := byte(1); qos <= 2; qos++ {
+			topic := fmt.Sprint("off/", qos)
+			for _, payload := range payloadsFor(library{}) {
+				must(t, own.publish(topic, qos, false, payload, 0))
+				want[topic] = append(want[topic], payload)
+			}
+		}
+		must(t, own.drain(0))
+		must(t, b.Restart(false))
+		for _, l := range w.libraries {
+			t.Run(l.name, func(t *testing.T) {
+				receiveAll(t, l.start(t, w.addr(b), "off-"+l.name, startOptions{keep: true}), want)
+			})
+		}
+	})
 }
 
 // TestClientsWill: the will of each library is sent when its process is killed,
 // and not when it has said goodbye.
 func TestClientsWill(t *testing.T) {
-	peers.Need(t, librariesThere())
-	b := serveNaru(t, naruBinary(t))
-	own := join(t, &session{addr: b.MQTT, id: "own"})
-	sayReady(t, own)
-	must(t, own.subscribe("will/#", 1))
-	for _, l := range libraries {
-		p := l.start(t, b.MQTT, "will-"+l.name, startOptions{filter: "x", will: "will/" + l.name})
-		p.kill()
-		want := "\x00gone\xff"
-		if l.lines { // it takes its will from the command line
-			want = "gone"
+	everyWay(t, func(t *testing.T, w way) {
+		b := serveNaru(t, naruBinary(t))
+		own := join(t, &session{addr: b.MQTT, id: "own"})
+		sayReady(t, own)
+		must(t, own.subscribe("will/#", 1))
+		for _, l := range w.libraries {
+			p := l.start(t, w.addr(b), "will-"+l.name, startOptions{filter: "x", will: "will/" + l.name})
+			p.kill()
+			want := "\x00gone\xff"
+			if l.lines { // it takes its will from the command line
+				want = "gone"
+			}
+			must(t, own.acknowledge(expectDelivery(t, own, "will/"+l.name, want)))
+			if l.lines {
+				continue // ends by a signal only
+			}
+			p = l.start(t, w.addr(b), "bye-"+l.name, startOptions{filter: "x", will: "will/bye"})
+			p.do("disconnect", map[string]any{})
+			p.finish()
 		}
-		must(t, own.acknowledge(expectDelivery(t, own, "will/"+l.name, want)))
-		if l.lines {
-			continue // ends by a signal only
+		must(t, own.publish("will/none", 1, false, []byte("after the last"), 0))
+		for {
+			d, err := own.receive()
+			must(t, err)
+			if d.topic == "will/none" {
+				break
+			}
+			t.Errorf("%s is sent though its client said goodbye", d.topic)
 		}
-		p = l.start(t, b.MQTT, "bye-"+l.name, startOptions{filter: "x", will: "will/bye"})
-		p.do("disconnect", map[string]any{})
-		p.finish()
-	}
-	must(t, own.publish("will/none", 1, false, []byte("after the last"), 0))
-	for {
-		d, err := own.receive()
-		must(t, err)
-		if d.topic == "will/none" {
-			break
-		}
-		t.Errorf("%s is sent though its client said goodbye", d.topic)
-	}
+	})
 }

@@ -56,48 +56,6 @@ func TestWebClients(t *testing.T) {
 	}
 }
 
-// TestWebClientsOffline: a persistent session is resumed over WebSocket, and is
-// sent all that came meanwhile, over a restart of the broker.
-func TestWebClientsOffline(t *testing.T) {
-	peers.Need(t, webLibrariesThere())
-	b := serveNaru(t, naruBinary(t))
-	own := join(t, &session{addr: b.MQTT, id: "own"})
-	for _, l := range webLibraries {
-		l.start(t, b.WS, "off-"+l.name, startOptions{filter: "off/+", keep: true}).kill()
-	}
-	want := map[string][][]byte{}
-	for qos := byte(1); qos <= 2; qos++ {
-		topic := fmt.Sprint("off/", qos)
-		for _, payload := range payloadsFor(library{}) {
-			must(t, own.publish(topic, qos, false, payload, 0))
-			want[topic] = append(want[topic], payload)
-		}
-	}
-	must(t, own.drain(0))
-	must(t, b.Restart(false))
-	for _, l := range webLibraries {
-		t.Run(l.name, func(t *testing.T) {
-			receiveAll(t, l.start(t, b.WS, "off-"+l.name, startOptions{keep: true}), want)
-		})
-	}
-}
-
-// TestWebClientsWill: the will is sent when the process is killed, and not when
-// it has said goodbye.
-func TestWebClientsWill(t *testing.T) {
-	peers.Need(t, webLibrariesThere())
-	b := serveNaru(t, naruBinary(t))
-	own := join(t, &session{addr: b.MQTT, id: "own"})
-	must(t, own.subscribe("will/#", 1))
-	for _, l := range webLibraries {
-		p := l.start(t, b.WS, "bye-"+l.name, startOptions{filter: "x", will: "will/bye"})
-		p.do("disconnect", map[string]any{})
-		p.finish()
-		l.start(t, b.WS, "will-"+l.name, startOptions{filter: "x", will: "will/" + l.name}).kill()
-		must(t, own.acknowledge(expectDelivery(t, own, "will/"+l.name, "\x00gone\xff")))
-	}
-}
-
 // browser returns a Chromium, or says why there is none.
 func browser() (string, error) {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
