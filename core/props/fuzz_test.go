@@ -2,30 +2,15 @@ package props
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
+
+	"github.com/narumq/naru/core/coretest/octets"
 )
 
 // raw makes bytes of hex and of 'text'.
-func raw(t testing.TB, s string) []byte {
-	t.Helper()
-	var out []byte
-	for i, part := range strings.Split(s, "'") {
-		if i%2 == 1 {
-			out = append(out, part...)
-			continue
-		}
-		b, err := hex.DecodeString(strings.Join(strings.Fields(part), ""))
-		if err != nil {
-			t.Fatalf("bytes %q: %v", s, err)
-		}
-		out = append(out, b...)
-	}
-	return out
-}
+var raw = octets.Of
 
 func headersTable() Table {
 	t := AddStr(nil, "x-mqtt-topic", "site/54321/kitchen/temp")

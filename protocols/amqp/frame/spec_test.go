@@ -3,7 +3,6 @@ package frame
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"reflect"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/narumq/naru/core/coretest/octets"
 	"github.com/narumq/naru/core/props"
 )
 
@@ -237,22 +237,7 @@ func encode(channel uint16, m Method, d decoder) []byte {
 }
 
 // raw makes bytes of hex and of 'text'.
-func raw(t testing.TB, s string) []byte {
-	t.Helper()
-	var out []byte
-	for i, part := range strings.Split(s, "'") {
-		if i%2 == 1 {
-			out = append(out, part...)
-			continue
-		}
-		b, err := hex.DecodeString(strings.Join(strings.Fields(part), ""))
-		if err != nil {
-			t.Fatalf("bytes %q: %v", s, err)
-		}
-		out = append(out, b...)
-	}
-	return out
-}
+var raw = octets.Of
 
 // open takes the only frame of b apart as a server would.
 func open(b []byte) (h Header, payload []byte, err error) {

@@ -1,28 +1,14 @@
 package packet
 
 import (
-	"encoding/hex"
 	"strings"
 	"testing"
+
+	"github.com/narumq/naru/core/coretest/octets"
 )
 
-// raw turns "10 0c 'MQTT'" into bytes.
-func raw(t testing.TB, s string) []byte {
-	t.Helper()
-	var out []byte
-	for i, part := range strings.Split(s, "'") {
-		if i%2 == 1 {
-			out = append(out, part...)
-			continue
-		}
-		b, err := hex.DecodeString(strings.Join(strings.Fields(part), ""))
-		if err != nil {
-			t.Fatalf("bytes %q: %v", s, err)
-		}
-		out = append(out, b...)
-	}
-	return out
-}
+// raw makes bytes of hex and of 'text'.
+var raw = octets.Of
 
 // body takes one whole packet apart.
 func body(t testing.TB, b []byte) (Header, []byte) {
