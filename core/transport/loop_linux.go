@@ -41,6 +41,7 @@ type loop struct {
 	wheel   *wheel.Wheel[*Conn]
 	again   []*Conn // have more to read than they were given time for
 	buf     []byte
+	busy    bool               // several events came at once: there may be more
 	yielded int64              // when it last gave up its processor, of the server's clock
 	serving map[int]*listening // by descriptor
 
@@ -122,16 +123,18 @@ func (l *loop) watch(fd int, events uint32) error {
 	return nil
 }
 
-// wait returns how many events are there. It looks without waiting first: under
-// load there always are some, and the scheduler need not know of the call.
+// wait returns how many events are there. Under load it looks without waiting first:
+// there always are some then, and the scheduler need not know of the call.
 func (l *loop) wait(events []unix.EpollEvent, timeout int) (int, error) {
-	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll),
-		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	switch {
-	case e == 0 && n > 0:
-		return int(n), nil
-	case timeout == 0:
-		return 0, nil
+	if l.busy || timeout == 0 {
+		n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll),
+			uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		switch {
+		case e == 0 && n > 0:
+			return int(n), nil
+		case timeout == 0:
+			return 0, nil
+		}
 	}
 	if now := l.srv.now(); now-l.yielded >= int64(yieldTime) {
 		l.yielded = now
@@ -141,6 +144,7 @@ func (l *loop) wait(events []unix.EpollEvent, timeout int) (int, error) {
 	if errors.Is(err, syscall.EINTR) {
 		return 0, nil
 	}
+	l.busy = k > 1
 	return max(k, 0), err
 }
 
