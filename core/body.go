@@ -36,14 +36,20 @@ func (m *Message) bodyOn(s *shard) *body {
 	return b
 }
 
-// unref gives up one durable entry's reference.
-func (b *body) unref(p *part) {
+// unref gives up one durable entry's reference, in this batch.
+func (b *body) unref(p *part) { p.unrefs = append(p.unrefs, b) }
+
+// release is unref when the order of the commits is known. The batch that comes last
+// deletes the body: were it the turn that changed memory last, a crash could find the
+// body gone and an entry still there, of which another batch was to make something
+// else.
+func (b *body) release(batch Batch) {
 	if b.uncounted.Load() {
 		b.shard.bodies.orphaned.Add(1)
 		return
 	}
 	if b.refs.Add(-1) == 0 {
-		p.batch.DeleteRange(idKey(keyBody, b.id), idKey(keyBody, b.id+1))
+		batch.DeleteRange(idKey(keyBody, b.id), idKey(keyBody, b.id+1))
 	}
 }
 

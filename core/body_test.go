@@ -359,3 +359,47 @@ func TestBodyWriterThatComesToNothing(t *testing.T) {
 		})
 	}
 }
+
+// A body goes in the batch that comes last, not with the turn that was last to give it
+// up: of two copies one is dead-lettered, in a turn that commits behind the one in
+// which the other is settled. A crash between the two must find its payload.
+func TestBodyGoesInTheOrderOfCommits(t *testing.T) {
+	x := newBox(t)
+	other := x.fans(1, QueueLimits{})[0]
+	x.named("dead", QueueOptions{Durable: true})
+	q := x.named("q", QueueOptions{Durable: true, DeadLetter: &DeadLetter{Key: "dead", HasKey: true}})
+	x.bindQueue(q, fanoutExchange, "", SyntaxAMQP)
+	want, p := pattern(1000), x.publisher()
+	x.turn(func(tn *Turn) {
+		if err := p.fanned(tn, want, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	k, ko := x.taker(q, 0), x.taker(other, 0)
+	dies, settled := k.take()[0], ko.take()[0]
+	x.rest(nil)
+	x.hold(true)
+	tn := x.NewTurn()
+	dies.Consumer.Settle(tn, dies.Ordinal, dies.QoS, Rejected)
+	tn.runTodo() // it ends, and has not come to its commit
+	ko.settle(Accepted, settled)
+	tn.End()
+	x.crashes(func(y *box, n int) {
+		there := 0
+		for _, name := range []string{"q", "dead"} {
+			for _, payload := range y.taker(y.VHost("/").Queue(name), 0).now() {
+				if payload == string(want) {
+					there++
+				}
+			}
+		}
+		if there != 1 {
+			t.Errorf("after %d commits the message is there %d times", n, there)
+		}
+	})
+	x.hold(false)
+	x.taker(x.VHost("/").Queue("dead"), 0).expectBody(want)
+	if left := x.keys(keyBody); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}

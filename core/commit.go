@@ -13,9 +13,9 @@ type shard struct {
 	bus   *Bus
 
 	// seq orders the batches of all turns. It guards onDisk.counters of the queues
-	// of this shard and retainedNode.seq, which must follow the order of the
-	// commits and not that in which turns changed memory. It is held for
-	// adding up counters and handing over, with no other lock held.
+	// of this shard, retainedNode.seq and the way down of body.refs, which must
+	// follow the order of the commits and not that in which turns changed memory. It
+	// is held for adding up counters and handing over, with no other lock held.
 	seq struct {
 		sync.Mutex
 		n       uint64 // batches so far
@@ -35,7 +35,8 @@ type part struct {
 	batch   Batch
 	touches []touch
 	late    []lateRetained
-	told    bool // somebody wants to know when it is durable
+	unrefs  []*body // references given up
+	told    bool    // somebody wants to know when it is durable
 	key     [entryKeySize]byte
 }
 
@@ -275,11 +276,15 @@ func (s *shard) commit(p *part, c *commit) {
 		s.seq.scratch = p.late[i].write(p.batch, s.seq.scratch)
 		p.late[i] = lateRetained{}
 	}
+	for _, b := range p.unrefs {
+		b.release(p.batch)
+	}
 	s.store.Commit(p.batch, done)
 	s.seq.Unlock()
 
 	clear(p.touches)
-	p.batch, p.touches, p.late, p.told = nil, p.touches[:0], p.late[:0], false
+	clear(p.unrefs)
+	p.batch, p.touches, p.late, p.unrefs, p.told = nil, p.touches[:0], p.late[:0], p.unrefs[:0], false
 }
 
 // finish is called by the shard when a batch is durable.
