@@ -159,7 +159,7 @@ func (m *amqpModel) observe(mq *amqpQueue) []*amqpCopy {
 			var there []entry
 			err := lane.sh.store.Scan(entryKey(lane.id, g.lo), entryKey(lane.id, g.hi), func(k, v []byte) bool {
 				e, err := lane.decodeEntry(ordinalOf(k), v)
-				if _, dead := slices.BinarySearch(g.dead, ordinalOf(k)); err == nil && !dead && (e.flags&flagDurable != 0 || ordinalOf(k) >= lane.disk.bootNext) {
+				if err == nil && !g.settled(ordinalOf(k)) && (e.flags&flagDurable != 0 || ordinalOf(k) >= lane.disk.bootNext) {
 					there = append(there, e)
 				}
 				return true

@@ -3,7 +3,6 @@ package core
 import (
 	"errors"
 	"fmt"
-	"slices"
 )
 
 const (
@@ -33,13 +32,13 @@ func (q *Queue) trimLocked(t *Turn) {
 	// The committed front of the tail joins the gap.
 	for q.far.tail.n > 0 {
 		e := q.far.tail.at(0)
-		if e.flags&(flagStored|flagSpilling) != flagStored {
-			break
+		if e.state != entryGone {
+			if e.flags&(flagStored|flagSpilling) != flagStored {
+				break
+			}
+			q.far.gap.join(e)
+			q.letGoLocked(t, e)
 		}
-		q.far.gap.hi = e.ord + 1
-		q.far.gap.n++
-		q.far.gap.bytes += int64(e.size)
-		q.letGoLocked(t, e)
 		q.far.tail.pop()
 	}
 	q.spillLocked(t, &q.far.tail, 0)
@@ -78,14 +77,12 @@ func (q *Queue) openGapLocked(t *Turn) {
 			q.far.tail.push(*e)
 		}
 	}
-	q.far.gap.lo, q.far.gap.hi, q.far.gap.dead = q.head.at(from).ord, q.head.at(n-1).ord+1, nil
-	for i := from; i < n; i++ {
+	lo := q.head.at(from).ord
+	q.far.gap = gap{lo: lo, hi: lo}
+	for i := from; i < n; i++ { // what is missing between has been settled
 		if e := q.head.at(i); e.state != entryGone {
-			q.far.gap.n++
-			q.far.gap.bytes += int64(e.size)
+			q.far.gap.join(e)
 			q.letGoLocked(t, e)
-		} else { // what removes its record may be on its way still
-			q.far.gap.dead = append(q.far.gap.dead, e.ord)
 		}
 	}
 	q.head.truncate(from)
@@ -138,7 +135,9 @@ func (q *Queue) joinLocked() {
 		return
 	}
 	for i := 0; i < q.far.tail.n; i++ {
-		q.head.push(*q.far.tail.at(i))
+		if e := q.far.tail.at(i); e.state != entryGone {
+			q.head.push(*e)
+		}
 	}
 	q.far.tail.truncate(0)
 }
@@ -249,7 +248,7 @@ func (q *Queue) readGap(gap gap, maxEntries, maxSize int) (loaded []entry, exhau
 			exhausted = false
 			return false
 		}
-		if _, dead := slices.BinarySearch(gap.dead, ordinalOf(k)); dead {
+		if gap.settled(ordinalOf(k)) {
 			return true
 		}
 		e, err := q.decodeEntry(ordinalOf(k), v)

@@ -444,6 +444,76 @@ func TestSettledDoesNotComeBackFromTheGap(t *testing.T) {
 	x.hold(false)
 }
 
+// Nor if so many were settled that memory has closed the holes they left, and not
+// when the queue leaves memory for the second time either. What came back would be
+// settled, and counted, twice: the counters on disk would fall behind, and a restart
+// would not find what is published after that.
+func TestSettledDoesNotComeBackFromAClosedHole(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{Durable: true})
+	x.fill("q", 0, 300, true)
+	x.rest(nil)
+	k := x.taker(q, 0)
+	_, ds := k.failed(300)
+	x.hold(true)
+	k.settle(Accepted, ds[1:200]...)
+	for round := range 2 {
+		k.cancel()
+		q.trim(x)
+		if i := q.Info(); i.InMemory != 0 || i.Ready != 101 {
+			t.Fatalf("round %d: %+v", round, i)
+		}
+		k = x.taker(q, 0)
+		x.rest([]bool{true})
+		if _, ds = k.failed(101); len(ds) != 101 {
+			t.Fatalf("round %d: %d came, want 101", round, len(ds))
+		}
+	}
+	x.hold(false)
+	k.settle(Accepted, ds...)
+	k.cancel()
+	x.fill("q", 300, 310, true)
+	x.rest(nil)
+	y := x.crash()
+	if got := y.taker(y.VHost("/").Queue("q"), 0).now(); len(got) != 10 {
+		t.Errorf("after a restart %d of 10 messages are there", len(got))
+	}
+}
+
+// An entry that leaves for another queue from the middle of the tail keeps nothing
+// behind it in memory.
+func TestHoleInTheTail(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{Durable: true, DeadLetter: &DeadLetter{Key: "nobody", HasKey: true}})
+	x.fill("q", 0, 300, true)
+	x.rest(nil)
+	k := x.taker(q, 0)
+	_, ds := k.failed(300)
+	x.hold(true)
+	x.turn(func(tn *Turn) {
+		for _, i := range []int{100, 120, 140} {
+			ds[i].Consumer.Settle(tn, ds[i].Ordinal, ds[i].QoS, Rejected)
+		}
+		k.c.Cancel(tn)
+	})
+	q.trim(x)
+	x.hold(false)
+	x.rest(nil)
+	if q.far.tail.gone != 2 {
+		t.Fatalf("the tail has %d holes", q.far.tail.gone)
+	}
+	q.trim(x)
+	if i := q.Info(); i.InMemory != 0 || i.Ready != 297 {
+		t.Errorf("paged out: %+v", i)
+	}
+	if got := x.taker(q, 0).now(); len(got) != 297 {
+		t.Errorf("%d came", len(got))
+	}
+	if problem := q.inconsistent(); problem != "" {
+		t.Error(problem)
+	}
+}
+
 // Counters that know of fewer entries than there are, as when settled ones are
 // read once more, hide none of them.
 func TestGapIsReadToItsEnd(t *testing.T) {

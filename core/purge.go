@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // A purge takes the messages out of a queue that were in it when it began and
@@ -120,7 +119,7 @@ func (p *purge) read() (*purgePart, error) {
 		}
 		n++
 		size += len(v)
-		if _, dead := slices.BinarySearch(g.dead, ord); dead {
+		if g.settled(ord) {
 			return true
 		}
 		e, err := q.decodeEntry(ord, v)

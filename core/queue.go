@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -87,9 +89,26 @@ type gap struct {
 	lo, hi uint64 // ordinals
 	n      int64  // entries
 	bytes  int64
-	// dead are the ordinals of entries that were settled before the gap was
-	// opened over them: their records may be there still. It is never changed.
-	dead []uint64
+	// dead are ranges [lo, hi) of ordinals, in order, of entries that were settled
+	// before the gap was opened over them: their records may be there still. It
+	// only grows at its end.
+	dead [][2]uint64
+}
+
+// join makes a live entry the last of the gap. What was between is dead.
+func (g *gap) join(e *entry) {
+	if e.ord > g.hi {
+		g.dead = append(g.dead, [2]uint64{g.hi, e.ord})
+	}
+	g.hi = e.ord + 1
+	g.n++
+	g.bytes += int64(e.size)
+}
+
+// settled says whether a record with this ordinal is that of a dead entry.
+func (g *gap) settled(ord uint64) bool {
+	i, found := slices.BinarySearchFunc(g.dead, ord, func(r [2]uint64, ord uint64) int { return cmp.Compare(r[0], ord) })
+	return found || i > 0 && ord < g.dead[i-1][1]
 }
 
 // onDisk is what a queue remembers of its records.
