@@ -366,3 +366,47 @@ func TestNamedQueueOfAnother(t *testing.T) {
 		}
 	}
 }
+
+// A shared subscription becomes durable while its messages are being written to disk
+// because memory is short: they leave memory when the first of the two records is
+// there, and the second does not take them for settled.
+func TestGroupBecomesDurableWhileItIsSpilled(t *testing.T) {
+	const n = 200
+	x := newBox(t)
+	full := func(o ...connectOption) *client {
+		c := x.connect([]string{"clean", "persistent"}[len(o)], o...)
+		c.sink.Lock()
+		c.room = 0
+		c.sink.Unlock()
+		c.subscribe("$share/g/x", AtLeastOnce)
+		return c
+	}
+	c := full()
+	pub := x.connect("pub")
+	for i := range n {
+		pub.publish("x", number(i), AtLeastOnce)
+	}
+	x.rest(nil)
+	q := x.VHost("/").Queue("$share/g/x")
+	x.hold(true)
+	l := *x.limits.Load()
+	l.QueueMemory = 1
+	x.limits.Store(&l)
+	q.trim(x)
+	d := full(persistent)
+	x.hold(false)
+	x.rest(nil)
+	if i := q.Info(); !i.Durable || i.Ready != n || i.InMemory > keepAhead {
+		t.Fatalf("%+v", i)
+	}
+	if got := x.crash().VHost("/").Queue("$share/g/x").Info(); got.Ready != n {
+		t.Errorf("after a crash: %+v", got)
+	}
+	c.close(true)
+	d.close(true)
+	x.taker(q, 0).expect(0, n, nil)
+	x.rest(nil)
+	if i := q.Info(); i.Ready+i.Unsettled+i.InMemory != 0 {
+		t.Errorf("emptied: %+v", i)
+	}
+}

@@ -105,6 +105,11 @@ func (g *gap) join(e *entry) {
 	g.bytes += int64(e.size)
 }
 
+// has says whether an entry with this ordinal may be in the gap.
+func (g *gap) has(ord uint64) bool {
+	return g.n > 0 && ord >= g.lo && ord < g.hi && !g.settled(ord)
+}
+
 // settled says whether a record with this ordinal is that of a dead entry.
 func (g *gap) settled(ord uint64) bool {
 	i, found := slices.BinarySearchFunc(g.dead, ord, func(r [2]uint64, ord uint64) int { return cmp.Compare(r[0], ord) })
@@ -435,6 +440,9 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	}
 	for ord := max(lo, q.lowestLocked()); ord < hi; ord++ {
 		e := q.findLocked(ord)
+		if e == nil && q.far.gap.has(ord) {
+			continue // an earlier record of it was enough to leave memory
+		}
 		if e == nil || e.state >= entryLeaving {
 			// Settled while its record was on the way: the delete may have been
 			// handed over before the record was.
