@@ -5,18 +5,29 @@ package core
 // a restart. An entry whose deliveries never fail has no such record, and one that
 // does need not be written anew.
 //
-// The records ride on later syncs: a crash can take back what was counted last. One
-// that stays behind when its entry is gone does no harm, for an ordinal is never
+// Nobody waits for the records: a crash can take back what was counted last. But an
+// entry stays in memory until its own is on disk, or it would be read back without.
+// One that stays behind when its entry is gone does no harm, for an ordinal is never
 // used again, and goes with the records below the head.
 
 // noteFailuresLocked writes down how often e has failed, if e is on disk or on its
 // way there.
 func (q *Queue) noteFailuresLocked(t *Turn, e *entry) {
-	if e.failures == 0 || e.flags&(flagDurable|flagStored|flagSpilling) == 0 || !q.named.opt.Quorum && q.named.deliveryLimit == 0 {
-		return
+	if e.flags&(flagDurable|flagStored|flagSpilling) != 0 && q.writeFailuresLocked(t, e) {
+		t.part(q.sh).awaits(q, e.ord)
+		e.flags |= flagSpilling
+	}
+}
+
+// writeFailuresLocked puts into the batch how often e has failed, if it has and
+// somebody counts.
+func (q *Queue) writeFailuresLocked(t *Turn, e *entry) (written bool) {
+	if e.failures == 0 || !q.named.opt.Quorum && q.named.deliveryLimit == 0 {
+		return false
 	}
 	q.needDisk().failures = true
 	t.part(q.sh).batch.Set(failuresKey(q.id, e.ord), []byte{e.failures})
+	return true
 }
 
 // forgetFailuresLocked removes what noteFailuresLocked has written.

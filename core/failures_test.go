@@ -86,6 +86,49 @@ func TestFailuresLeaveMemory(t *testing.T) {
 	}
 }
 
+// TestFailuresAreOnDiskBeforeTheyLeaveMemory: what kills its consumers is counted also
+// when memory is short and the next consumer is there before the disk is.
+func TestFailuresAreOnDiskBeforeTheyLeaveMemory(t *testing.T) {
+	for _, persistent := range []bool{true, false} {
+		x := newBox(t)
+		q := x.named("q", counted)
+		x.fill("q", 0, 1, persistent)
+		x.rest(nil)
+		if !persistent { // it is on disk without being durable
+			q.trim(x)
+			x.rest(nil)
+		}
+		for life := range 3 {
+			k := x.taker(q, 0)
+			if failures, _ := k.failed(1); failures[0] != life {
+				t.Errorf("persistent %v: it has failed %d times, want %d", persistent, failures[0], life)
+			}
+			x.hold(true)
+			x.turn(func(tn *Turn) {
+				k.c.Cancel(tn)
+				q.mu.Lock()
+				q.trimLocked(tn) // as Cancel does when memory is short
+				q.mu.Unlock()
+			})
+			k = x.taker(q, 1)
+			x.workersIdle()
+			x.workersIdle()
+			x.turn(func(tn *Turn) { k.c.Stop(tn) })
+			if life < 2 {
+				k.settle(Released, k.take()...)
+			}
+			x.hold(false)
+			x.rest(nil)
+		}
+		if i := q.Info(); i.Ready+i.Unsettled != 0 {
+			t.Errorf("persistent %v: it has failed three times, and is there: %+v", persistent, i)
+		}
+		if left := x.leftBehind(); len(left) > 0 {
+			t.Errorf("persistent %v: left behind: %q", persistent, left)
+		}
+	}
+}
+
 // TestFailuresGoWithTheirEntries: however entries go, nothing about them stays.
 func TestFailuresGoWithTheirEntries(t *testing.T) {
 	for name, end := range map[string]func(x *box, q *Queue){

@@ -122,7 +122,7 @@ func (q *Queue) spillLocked(t *Turn, r *ring, from int) {
 		t.scratch = appendEntry(t.scratch[:0], e, e.msg, nil)
 		p.batch.Set(p.entry(q.id, e.ord), t.scratch)
 		if q.named != nil {
-			q.noteFailuresLocked(t, e)
+			q.writeFailuresLocked(t, e)
 		}
 		n++
 	}

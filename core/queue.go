@@ -447,6 +447,9 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 			// Settled while its record was on the way: the delete may have been
 			// handed over before the record was.
 			t.part(q.sh).batch.Delete(entryKey(q.id, ord))
+			if q.disk.failures {
+				t.part(q.sh).batch.Delete(failuresKey(q.id, ord))
+			}
 			continue
 		}
 		e.flags = e.flags&^(flagPending|flagSpilling) | flagStored
