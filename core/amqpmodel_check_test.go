@@ -135,7 +135,7 @@ func (m *amqpModel) observe(mq *amqpQueue) []*amqpCopy {
 		add := func(e *entry) {
 			msg := e.msg
 			c := &amqpCopy{
-				id: idOf(msg), prio: prio, expires: e.expires, failures: int(e.failures), size: int64(e.size), deaths: deathsOf(msg),
+				id: idOf(msg), prio: prio, expires: e.expires, failures: e.failures(), size: int64(e.size), deaths: deathsOf(msg),
 				key: string(msg.Topic), exchange: msg.Exchange.name, persistent: msg.Persistent, unsure: true, ord: e.ord, from: e.cons,
 			}
 			cc, _ := props.HeadersOf(msg.Props).Get("CC")

@@ -170,7 +170,7 @@ func (c *Consumer) settleLocked(t *Turn, ord uint64, want QoS, o Outcome) Settle
 	if e == nil || e.cons != c {
 		return NotFound
 	}
-	if min(e.qos, c.opt.QoS) != want {
+	if min(e.qos(), c.opt.QoS) != want {
 		return Mismatch
 	}
 	switch {
@@ -338,7 +338,7 @@ func (c *Consumer) creditLocked() bool {
 // gone if it settles itself; the caller removes it then.
 func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 	q := c.q
-	qos := min(e.qos, c.opt.QoS)
+	qos := min(e.qos(), c.opt.QoS)
 	if c.credit != nil && qos > AtMostOnce && !c.credit.take(c.opt.Limit) {
 		return false
 	}
@@ -348,7 +348,7 @@ func (c *Consumer) offerLocked(t *Turn, m *Message, e *entry) bool {
 		Redelivered: e.ord < q.disk.dupBelow || e.flags&flagRedelivered != 0,
 		Released:    e.state == entryReceived,
 		Moved:       e.flags&flagMoved != 0,
-		Failures:    int(e.failures),
+		Failures:    e.failures(),
 		Left:        q.count - q.unsettled - 1 + c.credit.elsewhere(),
 	})
 	if v == Refused {
@@ -501,7 +501,7 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 	if refused > 0 && refused == len(q.consumers) && q.kind != KindNamed && q.onlySessionsLocked() {
 		// Nobody here may have it, and what stands behind must not wait for a
 		// change of rights. A named queue is kept for those who may consume it.
-		t.dropped(q, DropNotAuthorized, e.qos, int(e.size))
+		t.dropped(q, DropNotAuthorized, e.qos(), int(e.size))
 		q.removeLocked(t, e)
 		return true
 	}

@@ -30,9 +30,9 @@ type dying struct {
 func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 	switch why {
 	case DiedExpired:
-		t.dropped(q, DropExpired, e.qos, int(e.size))
+		t.dropped(q, DropExpired, e.qos(), int(e.size))
 	case DiedMaxLength:
-		t.dropped(q, DropOverflow, e.qos, int(e.size))
+		t.dropped(q, DropOverflow, e.qos(), int(e.size))
 	}
 	n := q.named
 	if n == nil || n.deadLetter == nil || e.msg == nil {
@@ -56,14 +56,12 @@ func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 // failedLocked counts a failed delivery. It says whether that was one too many;
 // then the entry, which nobody has any more, is on its way out.
 func (q *Queue) failedLocked(t *Turn, e *entry) bool {
-	if e.failures < 255 {
-		e.failures++
-	}
+	e.setFailures(e.failures() + 1)
 	n := q.named
 	if n == nil {
 		return false
 	}
-	if n.deliveryLimit == 0 || int32(e.failures) <= max(n.deliveryLimit, 0) {
+	if n.deliveryLimit == 0 || e.failures() <= min(max(int(n.deliveryLimit), 0), maxFailures-1) {
 		q.noteFailuresLocked(t, e)
 		return false
 	}

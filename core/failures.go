@@ -1,5 +1,7 @@
 package core
 
+import "encoding/binary"
+
 // Where failed deliveries have a limit, or their number is shown, it is kept on
 // disk beside the entry, so that what kills its consumers is not given new lives by
 // a restart. An entry whose deliveries never fail has no such record, and one that
@@ -22,16 +24,16 @@ func (q *Queue) noteFailuresLocked(t *Turn, e *entry) {
 // writeFailuresLocked puts into the batch how often e has failed, if it has and
 // somebody counts.
 func (q *Queue) writeFailuresLocked(t *Turn, e *entry) (written bool) {
-	if e.failures == 0 || !q.named.opt.Quorum && q.named.deliveryLimit == 0 {
+	if e.failures() == 0 || !q.named.opt.Quorum && q.named.deliveryLimit == 0 {
 		return false
 	}
 	q.needDisk().failures = true
-	t.part(q.sh).batch.Set(failuresKey(q.id, e.ord), []byte{e.failures})
+	t.part(q.sh).batch.Set(failuresKey(q.id, e.ord), binary.AppendUvarint(nil, uint64(e.failures())))
 	return true
 }
 
 // forgetFailuresLocked removes what noteFailuresLocked has written.
-func (q *Queue) forgetFailuresLocked(p *part, ord uint64, failures uint8) {
+func (q *Queue) forgetFailuresLocked(p *part, ord uint64, failures int) {
 	if failures > 0 && q.disk.failures {
 		p.batch.Delete(failuresKey(q.id, ord))
 	}
@@ -57,8 +59,8 @@ func (q *Queue) loadFailures(entries []entry) error {
 		for entries[i].ord < ordinalOf(k) { // the last is not: its key is in the range
 			i++
 		}
-		if entries[i].ord == ordinalOf(k) && len(v) == 1 {
-			entries[i].failures = v[0]
+		if n, size := binary.Uvarint(v); entries[i].ord == ordinalOf(k) && size > 0 {
+			entries[i].setFailures(int(min(n, maxFailures)))
 		}
 		return true
 	})

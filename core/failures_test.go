@@ -129,6 +129,33 @@ func TestFailuresAreOnDiskBeforeTheyLeaveMemory(t *testing.T) {
 	}
 }
 
+// TestFailuresAreMany: a limit that is no small number is one all the same.
+func TestFailuresAreMany(t *testing.T) {
+	x := newBox(t)
+	o := counted
+	o.DeliveryLimit = 300
+	x.named("q", o)
+	x.fill("q", 0, 1, true)
+	for second, life := range []int{260, 41} {
+		k := x.taker(x.VHost("/").Queue("q"), 1)
+		for n := range life {
+			failures, ds := k.failed(1)
+			if want := second*260 + n; failures[0] != want {
+				t.Fatalf("it has failed %d times, want %d", failures[0], want)
+			}
+			if n == life-1 {
+				x.turn(func(tn *Turn) { k.c.Stop(tn) })
+			}
+			k.settle(Failed, ds...)
+		}
+		x.rest(nil)
+		if left := x.VHost("/").Queue("q").Info().Ready; left != int64(1-second) {
+			t.Fatalf("%d messages after %d failures", left, second*260+life)
+		}
+		x = x.crash()
+	}
+}
+
 // TestFailuresGoWithTheirEntries: however entries go, nothing about them stays.
 func TestFailuresGoWithTheirEntries(t *testing.T) {
 	for name, end := range map[string]func(x *box, q *Queue){

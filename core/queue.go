@@ -211,7 +211,7 @@ func (q *Queue) put(t *Turn, m *Message, qos QoS, extra uint8, stored *sharedBod
 	if extra&flagMoved == 0 { // which has been accepted where it comes from
 		q.makeRoomLocked(t, m)
 	}
-	e := entry{ord: q.next, size: uint32(len(m.Payload)), qos: qos, flags: extra, expires: m.Expires}
+	e := entry{ord: q.next, size: uint32(len(m.Payload)), tries: uint16(qos), flags: extra, expires: m.Expires}
 	if l := q.limits; l != nil && l.TTL != 0 && (e.expires == 0 || e.expires > t.Now+max(l.TTL, 0)) {
 		e.expires = t.Now + max(l.TTL, 0)
 	}
@@ -320,7 +320,7 @@ func (q *Queue) floorLocked() uint64 {
 func (q *Queue) removeLocked(t *Turn, e *entry) {
 	q.count--
 	q.bytes -= int64(e.size)
-	ord, flags, msg, failures := e.ord, e.flags, e.msg, e.failures
+	ord, flags, msg, failures := e.ord, e.flags, e.msg, e.failures()
 	var tc *touch
 	var p *part
 	if flags&(flagDurable|flagStored|flagSpilling) != 0 {
@@ -383,7 +383,7 @@ func (q *Queue) leaveLocked(t *Turn, e *entry) {
 	}
 	ord := e.ord
 	p.batch.Delete(p.entry(q.id, ord))
-	q.forgetFailuresLocked(p, ord, e.failures)
+	q.forgetFailuresLocked(p, ord, e.failures())
 	e.state, e.cons = entryLeaving, nil
 	e.flags = flagPending // it is not to be paged out
 	t.following().then(q.id, func(t *Turn) { q.left(t, ord) })

@@ -235,7 +235,7 @@ const (
 // appendEntry encodes an entry. m is nil for one in state received; stored is
 // where the payload is, nil for inline.
 func appendEntry(b []byte, e *entry, m *Message, stored *body) []byte {
-	flags := byte(e.qos)
+	flags := byte(e.qos())
 	if e.flags&flagDurable != 0 {
 		flags |= 1 << 2
 	}
@@ -332,7 +332,7 @@ func (r *reader) message(vh *VHost) *Message {
 func (q *Queue) decodeEntry(ord uint64, v []byte) (entry, error) {
 	r := reader{b: v}
 	form, flags := r.byte(), r.byte()
-	e := entry{ord: ord, qos: QoS(flags & recQoS)}
+	e := entry{ord: ord, tries: uint16(flags & recQoS)}
 	if flags&(1<<2) != 0 {
 		e.flags |= flagDurable
 	}
@@ -361,7 +361,7 @@ func (q *Queue) decodeEntry(ord uint64, v []byte) (entry, error) {
 	default:
 		r.fail()
 	}
-	if e.qos > ExactlyOnce {
+	if e.qos() > ExactlyOnce {
 		r.fail()
 	}
 	if r.err != nil {

@@ -37,16 +37,26 @@ const (
 // An entry is one message in one queue. Its ordinal is its place for ever: a
 // message that comes back takes the place it had.
 type entry struct {
-	ord      uint64
-	msg      *Message  // nil: on disk, or no longer needed
-	cons     *Consumer // who has it, while sent or received
-	expires  int64     // unix milliseconds, 0: never
-	size     uint32    // bytes of payload, for the counters
-	state    entryState
-	flags    uint8
-	qos      QoS
-	failures uint8 // deliveries that failed, as far as it goes
+	ord     uint64
+	msg     *Message  // nil: on disk, or no longer needed
+	cons    *Consumer // who has it, while sent or received
+	expires int64     // unix milliseconds, 0: never
+	size    uint32    // bytes of payload, for the counters
+	state   entryState
+	flags   uint8
+	tries   uint16 // the QoS in the lowest bits, and failures above
 }
+
+const qosBits = 2
+
+func (e *entry) qos() QoS { return QoS(e.tries & (1<<qosBits - 1)) }
+
+// failures is how many deliveries have failed, as far as it goes.
+func (e *entry) failures() int { return int(e.tries >> qosBits) }
+
+func (e *entry) setFailures(n int) { e.tries = uint16(min(n, maxFailures))<<qosBits | uint16(e.qos()) }
+
+const maxFailures = 1<<(16-qosBits) - 1
 
 // ring is a deque of entries in the order of their ordinals. Ordinals may have
 // gaps, but are dense as a rule, so that finding one is an index plus a
