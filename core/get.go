@@ -44,12 +44,12 @@ func (c *Consumer) get(t *Turn) (got bool, w Wait) {
 			continue
 		}
 		if q.kind != KindNamed { // a group: what its members may have is asked for each message
-			switch q.permitsLocked(t, c, e) {
+			r := receiveRight(e.msg)
+			switch t.bus.may(c.opt.Identity, r) {
 			case denied:
 				return false, nil
 			case unknown:
-				c.paused = false
-				return false, q.needFar().wait()
+				return false, t.bus.askAll([]*Principal{c.opt.Identity}, r)
 			}
 		}
 		if !c.offerLocked(t, e.msg, e) {

@@ -53,24 +53,35 @@ func TestGetIsAUse(t *testing.T) {
 // asking or as a consumer, and they wait for one who may.
 func TestGetFromGroup(t *testing.T) {
 	for who, want := range map[string][]string{"p": nil, "other": {"1", "2"}} {
-		book := &rulebook{rule: refuse("p receive x")}
-		x := newBox(t, withRules(quickRules{book}))
-		member := x.connect("member", persistent)
-		member.subscribe("$share/g/x", AtLeastOnce)
-		member.close(true)
-		pub := x.connect("pub")
-		pub.publish("x", "1", AtLeastOnce)
-		pub.publish("x", "2", AtLeastOnce)
-		x.settle()
-		q := x.VHost("/").Queue("$share/g/x")
-		o := ConsumerOptions{QoS: AtLeastOnce, Identity: NewPrincipal(Identity{VHost: "/", ClientID: who})}
-		k := x.getter(q, o)
-		if got := k.get(); got != (want != nil) {
-			t.Errorf("%s: get says %v", who, got)
-		}
-		all := append(k.now(), x.takerWith(q, o).now()...)
-		if i := q.Info(); !slices.Equal(all, want) || int(i.Ready) != 2-len(want) {
-			t.Errorf("%s: got %q, left %+v", who, all, i)
+		for _, quick := range []bool{true, false} { // the answer is there, or must be waited for
+			book := &rulebook{rule: refuse("p receive x")}
+			var a Authorizer = book
+			if quick {
+				a = quickRules{book}
+			}
+			x := newBox(t, withRules(a))
+			member := x.connect("member", persistent)
+			if err := member.trySubscribe("$share/g/x", AtLeastOnce); err != nil {
+				t.Fatal(err)
+			}
+			member.close(true)
+			pub := x.connect("pub")
+			for _, payload := range []string{"1", "2"} {
+				if err := pub.tryPublish("x", payload, AtLeastOnce, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			x.settle()
+			q := x.VHost("/").Queue("$share/g/x")
+			o := ConsumerOptions{QoS: AtLeastOnce, Identity: NewPrincipal(Identity{VHost: "/", ClientID: who})}
+			k := x.getter(q, o)
+			if got := k.get(); got != (want != nil) {
+				t.Errorf("%s, quick %v: get says %v", who, quick, got)
+			}
+			all := append(k.now(), x.takerWith(q, o).now()...)
+			if i := q.Info(); !slices.Equal(all, want) || int(i.Ready) != 2-len(want) {
+				t.Errorf("%s, quick %v: got %q, left %+v", who, quick, all, i)
+			}
 		}
 	}
 }

@@ -137,6 +137,11 @@ func isUnrestricted(a Authorizer) bool {
 	return a == nil || ok && u.Unrestricted()
 }
 
+// receiveRight is the right to have a kept message, to which the address belongs.
+func receiveRight(m *Message) Right {
+	return Right{Action: ActionReceive, Exchange: m.Exchange.name, Syntax: m.Syntax, Address: m.Topic}
+}
+
 // permitsLocked says whether the consumer may have the entry. Entries of a
 // session that were routed under the present rights have been checked then;
 // those from before (a restart, a change) are checked now, and deliveries to
@@ -163,8 +168,8 @@ func (q *Queue) permitsLocked(t *Turn, c *Consumer, e *entry) permission {
 	var r Right
 	if q.kind == KindNamed {
 		r = subscribeRight(queuePrefix + q.name)
-	} else { // the address belongs to the kept message
-		r = Right{Action: ActionReceive, Exchange: e.msg.Exchange.name, Syntax: e.msg.Syntax, Address: e.msg.Topic}
+	} else {
+		r = receiveRight(e.msg)
 	}
 	p := b.may(c.opt.Identity, r)
 	if p == unknown && !c.paused {
