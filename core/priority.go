@@ -245,16 +245,26 @@ func (q *Queue) outranked() bool {
 // deliverFetchedLocked delivers what has been read, and after that what lower
 // lanes have.
 func (q *Queue) deliverFetchedLocked(t *Turn) {
-	fetched := q.named != nil && q.named.fetching.Swap(false)
+	n := q.named
+	fetched := n != nil && n.fetching.Swap(false)
 	q.deliverLocked(t)
-	if !fetched || q.named.fetching.Load() {
-		return
+	switch {
+	case !fetched || n.fetching.Load():
+	case n.root != nil:
+		t.Do(n.root.deliverLanes)
+	default:
+		t.Do(q.deliverLanes)
 	}
-	for _, c := range q.consumers {
-		if c.credit != nil {
-			c.credit.resumeLater(t)
-		}
-	}
+}
+
+// deliverLanes has all lanes deliver, highest first.
+func (q *Queue) deliverLanes(t *Turn) {
+	q.eachLane(func(lane *Queue) bool {
+		lane.mu.Lock()
+		defer lane.mu.Unlock()
+		lane.deliverLocked(t)
+		return true
+	})
 }
 
 // tooMany drops what is too much in all lanes together, of the lowest priority

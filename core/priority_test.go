@@ -57,6 +57,28 @@ func TestPriorityOnDisk(t *testing.T) {
 	}
 }
 
+// TestPriorityFetchedOnce: what a read sets in motion does not grow with the consumers,
+// of whom one look at the lanes serves all.
+func TestPriorityFetchedOnce(t *testing.T) {
+	x := newBox(t)
+	q := x.named("q", QueueOptions{MaxPriority: 3})
+	for range 20 {
+		x.taker(q, 1)
+	}
+	x.fillLane("q", 2, false, "1")
+	for _, lane := range []*Queue{q, (*q.named.lanes.snapshot.Load())[2]} {
+		x.turn(func(tn *Turn) {
+			lane.mu.Lock()
+			lane.fetchLocked()
+			lane.deliverFetchedLocked(tn)
+			lane.mu.Unlock()
+			if n := len(tn.todo); n != 1 || q.outranked() {
+				t.Errorf("%d times all lanes are asked, fetching %v", n, lane.named.fetching.Load())
+			}
+		})
+	}
+}
+
 // TestPriorityUsedFirst: who consumes already gets what comes with a priority that
 // nothing has had before, be it a session or not.
 func TestPriorityUsedFirst(t *testing.T) {
