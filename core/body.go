@@ -248,6 +248,11 @@ func (s *shard) sweepBodies(t *Turn) error {
 			id = 0
 			continue
 		}
+		if list == nil { // it may have been completed since the scan
+			if _, err := s.store.Get(bodyKey(id, 0), func(v []byte) { list = append(list, v...) }); err != nil {
+				return fmt.Errorf("sweep bodies: %w", err)
+			}
+		}
 		live, err := s.anyLive(known, list)
 		if err != nil {
 			return err

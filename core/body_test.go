@@ -403,3 +403,46 @@ func TestBodyGoesInTheOrderOfCommits(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 }
+
+// bodyScan is a shard that has something happen just when bodies have been scanned.
+type bodyScan struct {
+	Shard
+	then func()
+}
+
+func (s *bodyScan) Scan(lo, hi []byte, g func(k, v []byte) bool) error {
+	err := s.Shard.Scan(lo, hi, g)
+	if f := s.then; f != nil && lo[0] == keyBody {
+		s.then = nil
+		f()
+	}
+	return err
+}
+
+// A body of which the sweep has seen chunks and no list, and that is complete when it
+// asks whether somebody is at it, is not swept.
+func TestSweepBesideABodyWriter(t *testing.T) {
+	payload := pattern(3 * bodyChunk)
+	var s bodyScan
+	x := newBox(t, func(o *Options) { s.Shard, o.Shards[0] = o.Shards[0], &s })
+	q := x.fans(1, QueueLimits{})[0]
+	x.sweepNow() // of the start
+	p := x.publisher()
+	w := x.begin(p, payload, bodyChunk)
+	x.rest(nil)
+	x.hold(true)
+	x.turn(func(tn *Turn) {
+		if err := p.fanned(tn, payload, w); err != nil {
+			t.Fatal(err)
+		}
+	})
+	x.Bus.shards[0].bodies.orphaned.Add(1) // something else is to be swept
+	s.then = func() {
+		x.hold(false)
+		x.rest(nil)
+	}
+	x.turn(func(tn *Turn) { x.sweep(tn) })
+	x.rest(nil)
+	y := x.crash()
+	y.taker(y.VHost("/").Queue(q.name), 0).expectBody(payload)
+}
