@@ -267,3 +267,43 @@ func TestSetPolicies(t *testing.T) {
 		t.Error("they have not changed")
 	}
 }
+
+// commitHook is a shard that has something happen at its next commit.
+type commitHook struct {
+	Shard
+	then func()
+}
+
+func (s *commitHook) Commit(b Batch, done func(error)) {
+	if f := s.then; f != nil {
+		s.then = nil
+		f()
+	}
+	s.Shard.Commit(b, done)
+}
+
+// TestPolicyBesideANewLane: policies that come just when a priority is used for the
+// first time are in force for it too.
+func TestPolicyBesideANewLane(t *testing.T) {
+	var s commitHook
+	x := newBox(t, func(o *Options) { s.Shard, o.Shards[0] = o.Shards[0], &s })
+	q := x.named("q", QueueOptions{Durable: true, MaxPriority: 3})
+	dead := x.named("dead", QueueOptions{})
+	x.rest(nil)
+	s.then = func() {
+		p := Policy{Name: "p", VHost: "/", Pattern: regexp.MustCompile("^q$")}
+		for key, value := range map[string]string{"dead-letter-exchange": "", "dead-letter-routing-key": "dead"} {
+			if err := p.Definition.Set(key, value, false); err != nil {
+				t.Error(err)
+			}
+		}
+		x.SetPolicies(NewPolicies([]Policy{p}, nil))
+	}
+	x.fillLane("q", 2, true, "1")
+	k := x.taker(q, 0)
+	k.settle(Rejected, k.take()...)
+	x.rest(nil)
+	if i := dead.Info(); s.then != nil || i.Ready != 1 {
+		t.Errorf("%d dead letters, want 1", i.Ready)
+	}
+}

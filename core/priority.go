@@ -120,6 +120,7 @@ func (q *Queue) lane(t *Turn, m *Message) *Queue {
 	}
 	l.list[p] = lane
 	l.publish()
+	lane.applyPolicies() // others may have come before SetPolicies could find it
 	return lane
 }
 
