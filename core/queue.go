@@ -438,6 +438,7 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 	if q.deleted {
 		return
 	}
+	shown := false
 	for ord := max(lo, q.lowestLocked()); ord < hi; ord++ {
 		e := q.findLocked(ord)
 		if e == nil && q.far.gap.has(ord) {
@@ -452,11 +453,14 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 			}
 			continue
 		}
+		shown = shown || e.flags&flagPending != 0
 		e.flags = e.flags&^(flagPending|flagSpilling) | flagStored
 	}
 	q.deliverLocked(t)
-	q.dropExcessLocked(t)
-	q.laneExcessLocked(t)
+	if shown { // what came back may be too much, until there is more
+		q.dropExcessLocked(t)
+		q.laneExcessLocked(t)
+	}
 	if t.bus.overBudget() {
 		q.trimLocked(t)
 	}
