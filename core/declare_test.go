@@ -56,3 +56,72 @@ func TestFoundBeforeItsTurnEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestDeclaredAnewBeforeItIsGone: a queue is deleted in a turn that commits behind the
+// one in which another made a queue of that name. Whenever a crash falls, there is one
+// queue of the name, what is published goes there alone, and nothing stays of the other.
+func TestDeclaredAnewBeforeItIsGone(t *testing.T) {
+	for _, priorities := range []uint8{0, 3} {
+		x := newBox(t)
+		o := QueueOptions{Durable: true, MaxPriority: priorities}
+		q := x.named("q", o)
+		x.bindQueue(q, fanoutExchange, "", SyntaxAMQP)
+		x.fillLane("q", 0, true, "former")
+		x.fillLane("q", 2, true, "former")
+		x.rest(nil)
+		x.hold(true)
+		gone := x.NewTurn()
+		if _, err := x.VHost("/").Drop(gone, q, false, false); err != nil {
+			t.Fatal(err)
+		}
+		x.named("q", o)
+		gone.End()
+		x.crashes(func(y *box, n int) {
+			y.fillLane("q", 0, true, "new")
+			y.rest(nil)
+			want := 1
+			if n == 0 {
+				want = 3 // nothing has happened
+			}
+			if got := len(y.keys(keyEntry)); got != want {
+				t.Errorf("priorities %d, after %d commits: %d messages on disk, want %d", priorities, n, got, want)
+			}
+			if got := y.taker(y.VHost("/").Queue("q"), 0).now(); len(got) != want {
+				t.Errorf("priorities %d, after %d commits: %q came, want %d", priorities, n, got, want)
+			}
+			if err := y.VHost("/").DeleteQueue(t.Context(), "q"); err != nil {
+				t.Error(err)
+			}
+			if left := append(y.leftBehind(), y.keys(keyQueue)...); len(left) > 0 || y.VHost("/").declared != 0 {
+				t.Errorf("priorities %d, after %d commits: %d declared, left %q", priorities, n, y.VHost("/").declared, left)
+			}
+		})
+		x.hold(false)
+	}
+}
+
+// TestGroupAnewBeforeItIsGone is the same for a shared subscription.
+func TestGroupAnewBeforeItIsGone(t *testing.T) {
+	x := newBox(t)
+	a, b := x.connect("a", persistent), x.connect("b", persistent)
+	a.subscribe("$share/g/x", AtLeastOnce)
+	x.rest(nil)
+	x.hold(true)
+	gone := x.NewTurn()
+	if err := a.s.Unsubscribe(gone, "$share/g/x"); err != nil {
+		t.Fatal(err)
+	}
+	b.subscribe("$share/g/x", AtLeastOnce)
+	gone.End()
+	x.crashes(func(y *box, n int) {
+		y.connect("pub").publish("x", "1", AtLeastOnce)
+		y.rest(nil)
+		if got := len(y.keys(keyEntry)); got != 1 {
+			t.Errorf("after %d commits: %d messages", n, got)
+		}
+		if q := y.VHost("/").Queue("$share/g/x"); q == nil || q.Info().Ready != 1 {
+			t.Errorf("after %d commits the group has nothing", n)
+		}
+	})
+	x.hold(false)
+}

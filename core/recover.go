@@ -156,6 +156,9 @@ func (r *recovery) queue(s *shard, k, v []byte) error {
 	default:
 		q = &Queue{}
 		if rec.options == nil || rec.options.lane == 0 {
+			if old := vh.queues[rec.name]; old != nil {
+				r.forgetQueue(old)
+			}
 			vh.queues[rec.name] = q
 			r.told.Queues++
 		}
@@ -384,6 +387,22 @@ func (r *recovery) forget(s *Session) {
 	delete(r.queues, id)
 	r.b.sessionCount.Add(-1)
 	r.told.Sessions--
+}
+
+// forgetQueue is forget for a queue whose name a younger one has: it was deleted, and
+// declared anew by another turn, which committed before.
+func (r *recovery) forgetQueue(old *Queue) {
+	old.eachLane(func(lane *Queue) bool {
+		for _, kind := range []byte{keyQueue, keyCounter, keyBinding, keyEntry, keyFailures} {
+			r.stray(lane.sh, kind, lane.id)
+		}
+		delete(r.queues, lane.id)
+		return true
+	})
+	if old.kind == KindNamed {
+		old.vh.forgetLocked(r.t, old)
+	}
+	r.told.Queues--
 }
 
 // stray removes the records of one kind of a queue that has no record itself:
