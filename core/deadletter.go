@@ -28,14 +28,9 @@ type dying struct {
 // dieLocked takes a live entry that nobody has out of head: it is dead-lettered
 // if the queue says where to, and dropped otherwise.
 func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
-	switch why {
-	case DiedExpired:
-		t.dropped(q, DropExpired, e.qos(), int(e.size))
-	case DiedMaxLength:
-		t.dropped(q, DropOverflow, e.qos(), int(e.size))
-	}
 	n := q.named
 	if n == nil || n.deadLetter == nil || e.msg == nil {
+		q.lost(t, e.qos(), int(e.size), why)
 		q.removeLocked(t, e)
 		return
 	}
@@ -50,6 +45,19 @@ func (q *Queue) dieLocked(t *Turn, e *entry, why Death) {
 	}
 	if n.dying = append(n.dying, dying{e.ord, why}); len(n.dying) == 1 {
 		t.Do(q.bury)
+	}
+}
+
+// lost counts a message that has died and is in no other queue now. What a consumer
+// has rejected is not lost: that is what it wanted.
+func (q *Queue) lost(t *Turn, qos QoS, size int, why Death) {
+	switch why {
+	case DiedExpired:
+		t.dropped(q, DropExpired, qos, size)
+	case DiedMaxLength:
+		t.dropped(q, DropOverflow, qos, size)
+	case DiedDeliveryLimit:
+		t.dropped(q, DropDeliveryLimit, qos, size)
 	}
 }
 
@@ -84,7 +92,8 @@ func (q *Queue) bury(t *Turn) {
 		}
 		m := e.msg
 		q.mu.Unlock()
-		if wait := q.publishDead(t, m, dl, d.why); wait != nil {
+		arrived, wait := q.publishDead(t, m, dl, d.why)
+		if wait != nil {
 			q.buryLater(list[i:], wait)
 			return
 		}
@@ -93,6 +102,9 @@ func (q *Queue) bury(t *Turn) {
 			q.unsettled--
 			q.named.lent -= int64(e.size)
 			q.named.limbo--
+			if !arrived {
+				q.lost(t, e.qos(), int(e.size), d.why)
+			}
 			q.leaveLocked(t, e)
 		}
 		q.mu.Unlock()
@@ -116,26 +128,26 @@ func (q *Queue) buryLater(list []dying, wait Wait) {
 	})
 }
 
-// publishDead publishes a dead letter. One that nothing is bound for is dropped, as
-// RabbitMQ does. A queue that is full and refuses it, or to which it would go in a
+// publishDead publishes a dead letter, and says whether it has arrived anywhere. One
+// that nothing is bound for is dropped, as RabbitMQ does. A queue that is full and refuses it, or to which it would go in a
 // circle, is left out: no publisher is there to send it to the others again.
-func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait {
+func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) (arrived bool, _ Wait) {
 	if dl == nil { // a change of policy
-		return nil
+		return false, nil
 	}
 	x := q.vh.Exchange(dl.Exchange)
 	if x == nil {
-		return nil
+		return false, nil
 	}
 	dead, deaths := q.deadLetter(t, m, dl, why)
 	dead.Exchange = x
 	if underSys(dead.Topic) { // which is the broker's own to tell
-		return nil
+		return false, nil
 	}
 	p := q.vh.NewInternalPublisher()
 	r, wait, err := p.route(t, dead)
 	if wait != nil || err != nil {
-		return wait
+		return false, wait
 	}
 	if why != DiedRejected {
 		r = r.without(func(q *Queue) bool { return deaths.circles(q.name) })
@@ -145,7 +157,7 @@ func (q *Queue) publishDead(t *Turn, m *Message, dl *DeadLetter, why Death) Wait
 		r = r.without(func(q *Queue) bool { return q.refuses(dead) })
 	}
 	p.accept(t, r, dead)
-	return nil
+	return len(r.targets) > 0, nil
 }
 
 // deadLetterRefused dead-letters a message that queues have refused and want to
@@ -171,7 +183,7 @@ func (q *Queue) sendDead(t *Turn, m *Message) {
 	q.mu.Lock()
 	dl := q.named.deadLetter
 	q.mu.Unlock()
-	wait := q.publishDead(t, m, dl, DiedMaxLength)
+	_, wait := q.publishDead(t, m, dl, DiedMaxLength) // no loss: its publisher was told
 	if wait == nil {
 		return
 	}

@@ -16,6 +16,7 @@ func speaks(protocol string) connectOption {
 // receiver, the QoS it would have had, and the reason, and nowhere else.
 func TestDropsByProtocol(t *testing.T) {
 	one := QueueLimits{MaxLength: 1}
+	letters := func(to string) *DeadLetter { return &DeadLetter{Key: to, HasKey: true} }
 	book := &rulebook{rule: anything}
 	for _, c := range []struct {
 		name     string
@@ -68,6 +69,33 @@ func TestDropsByProtocol(t *testing.T) {
 			x.named("q", QueueOptions{Limits: one})
 			x.fill("q", 0, 5, false)
 		}, ProtocolInternal, AtLeastOnce, DropOverflow, Drops{4, 320}},
+		{"queue full, but dead-lettered", func(x *box, _ *client) {
+			x.named("dead", QueueOptions{})
+			x.named("q", QueueOptions{Limits: one, DeadLetter: letters("dead")})
+			x.fill("q", 0, 5, false)
+		}, ProtocolInternal, AtLeastOnce, DropOverflow, Drops{}},
+		{"queue full, dead letters to nobody", func(x *box, _ *client) {
+			x.named("q", QueueOptions{Limits: one, DeadLetter: letters("nobody")})
+			x.fill("q", 0, 5, false)
+		}, ProtocolInternal, AtLeastOnce, DropOverflow, Drops{4, 320}},
+		{"queue full, dead letters to one that is full", func(x *box, _ *client) {
+			full := one
+			full.Overflow = RejectPublish
+			x.named("dead", QueueOptions{Limits: full})
+			x.named("q", QueueOptions{Limits: one, DeadLetter: letters("dead")})
+			x.fill("q", 0, 5, false)
+		}, ProtocolInternal, AtLeastOnce, DropOverflow, Drops{3, 240}},
+		{"expired, but dead-lettered", func(x *box, _ *client) {
+			x.named("dead", QueueOptions{})
+			x.named("q", QueueOptions{Limits: QueueLimits{TTL: 1000}, DeadLetter: letters("dead")})
+			x.fill("q", 0, 5, false)
+			time.Sleep(2 * time.Second) // by the clock of the bubble
+		}, ProtocolInternal, AtLeastOnce, DropExpired, Drops{}},
+		{"expired, no such dead letter exchange", func(x *box, _ *client) {
+			x.named("q", QueueOptions{Limits: QueueLimits{TTL: 1000}, DeadLetter: &DeadLetter{Exchange: "none"}})
+			x.fill("q", 0, 5, true)
+			time.Sleep(2 * time.Second) // by the clock of the bubble
+		}, ProtocolInternal, AtLeastOnce, DropExpired, Drops{5, 400}},
 		{"expired", func(x *box, pub *client) {
 			away := x.connect("away", persistent, limits(QueueLimits{TTL: 1000}), speaks("mqtt"))
 			away.subscribe("a", ExactlyOnce)
@@ -129,6 +157,25 @@ func TestDropsByProtocol(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestDropOfWhatFailedTooOften: what goes because it has failed too often is counted,
+// and what a consumer has rejected is not.
+func TestDropOfWhatFailedTooOften(t *testing.T) {
+	for outcome, want := range map[Outcome]uint64{Failed: 3, Rejected: 0} {
+		x := newBox(t)
+		q := x.named("q", QueueOptions{DeliveryLimit: AtOnce})
+		x.fill("q", 0, 3, false)
+		k := x.taker(q, 3)
+		k.settle(outcome, k.take()...)
+		x.settle()
+		if s := x.Stats(); s.Dropped[DropDeliveryLimit] != want || s.Dropped != [dropReasons]uint64{DropDeliveryLimit: want} {
+			t.Errorf("outcome %d: %v are counted, want %d", outcome, s.Dropped, want)
+		}
+		if i := q.Info(); i.Ready+i.Unsettled != 0 {
+			t.Errorf("outcome %d: there are still messages: %+v", outcome, i)
+		}
 	}
 }
 

@@ -24,11 +24,13 @@ const (
 	DropNotAuthorized
 	// DropTooLarge: larger than the receiver takes.
 	DropTooLarge
+	// DropDeliveryLimit: it has failed too often.
+	DropDeliveryLimit
 	dropReasons
 )
 
 func (r DropReason) String() string {
-	return [...]string{"no room", "queue full", "expired", "not authorized", "too large"}[r]
+	return [...]string{"no room", "queue full", "expired", "not authorized", "too large", "delivery limit"}[r]
 }
 
 // Connected: a client has logged in.
