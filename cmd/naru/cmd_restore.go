@@ -142,12 +142,20 @@ func occupied(dir string, force bool) (unlock func() error, old bool, err error)
 	return unlock, old, nil
 }
 
-// readable opens a store to see whether this program can read it.
+// readable opens a store to see whether this program can read it, all of it: each
+// block of its files has a checksum.
 func readable(dir string) (err error) {
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return core.CheckFormat(s)
+	defer func() {
+		if broken := s.Close(); broken != nil {
+			err = broken // which says it in one line, with the file
+		}
+	}()
+	if err := core.CheckFormat(s); err != nil {
+		return err
+	}
+	return s.Scan(nil, nil, func(_, _ []byte) bool { return true })
 }

@@ -2,6 +2,8 @@ package operator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -29,7 +32,15 @@ type Manifest struct {
 	Version string           `json:"version"` // of the program that made it
 	Created time.Time        `json:"created"`
 	Files   map[string]int64 `json:"files"` // sizes, by path within the backup
+
+	// Sums are SHA-256 in hexadecimal digits, of the files in which damage could pass
+	// for an early end: the log, and the list of tables. The tables, which may be very
+	// large, have a checksum in each block, and who restores reads them all.
+	Sums map[string]string `json:"sums,omitempty"`
 }
+
+// tables is how the names of files end that find damage themselves.
+const tables = ".sst"
 
 // Bytes is the size of all files.
 func (m *Manifest) Bytes() (n int64) {
@@ -86,6 +97,27 @@ func sizes(base, dir string) (map[string]int64, error) {
 		return err
 	})
 	return files, err
+}
+
+// sums returns the checksums of files below base, but for tables.
+func sums(base string, files map[string]int64) (map[string]string, error) {
+	all := make(map[string]string)
+	for name := range files {
+		if strings.HasSuffix(name, tables) {
+			continue
+		}
+		f, err := os.Open(filepath.Join(base, name))
+		if err != nil {
+			return nil, err
+		}
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		f.Close()
+		all[name] = hex.EncodeToString(h.Sum(nil))
+	}
+	return all, nil
 }
 
 // progressTick is how often the progress of a backup is told.
@@ -185,6 +217,9 @@ func (s *Server) copyStore(dir string, tell func(Progress)) (*Manifest, error) {
 			if err == nil {
 				m.Files, err = sizes(dir, to)
 			}
+			if err == nil {
+				m.Sums, err = sums(dir, m.Files)
+			}
 			return m, err
 		case <-tick.C:
 			// Files that are just being made or removed are no reason to stop.
@@ -228,7 +263,7 @@ func SyncDir(dir string) error {
 }
 
 // Copy copies the files of a backup to another directory, synced, and tells how
-// many bytes have been copied since it was told last.
+// many bytes have been copied since it was told last. It compares checksums.
 func (m *Manifest) Copy(from, to string, tell func(n int64)) error {
 	dirs := map[string]bool{to: true}
 	for name := range m.Files {
@@ -238,8 +273,12 @@ func (m *Manifest) Copy(from, to string, tell func(n int64)) error {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, name)), 0o700); err != nil {
 			return err
 		}
-		if err := copyFile(filepath.Join(from, name), filepath.Join(to, name), tell); err != nil {
+		h := sha256.New()
+		if err := copyFile(filepath.Join(from, name), filepath.Join(to, name), h, tell); err != nil {
 			return err
+		}
+		if sum, ok := m.Sums[name]; ok && sum != hex.EncodeToString(h.Sum(nil)) {
+			return fmt.Errorf("the backup is damaged: %s has another checksum than it should have", name)
 		}
 	}
 	for dir := range dirs {
@@ -250,7 +289,8 @@ func (m *Manifest) Copy(from, to string, tell func(n int64)) error {
 	return nil
 }
 
-func copyFile(from, to string, tell func(n int64)) error {
+// copyFile copies a file, and gives what it copies to also.
+func copyFile(from, to string, also io.Writer, tell func(n int64)) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -260,7 +300,7 @@ func copyFile(from, to string, tell func(n int64)) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.MultiWriter(out, teller(tell)), in)
+	_, err = io.Copy(io.MultiWriter(out, also, teller(tell)), in)
 	return errors.Join(err, out.Sync(), out.Close())
 }
 

@@ -360,6 +360,10 @@ func TestRestoreRefuses(t *testing.T) {
 	b := serveNaru(t, binary)
 	s := join(t, &session{addr: b.MQTT, id: "s"})
 	must(t, s.publish("r", 1, true, []byte("kept"), 0), s.drain(0))
+	must(t, os.Truncate(b.LogFile(), 0), b.Restart(true)) // now there is a table beside the log
+	awaitLog(t, b, "msg=ready")
+	s = join(t, &session{addr: b.MQTT, id: "s"})
+	must(t, s.publish("r2", 1, true, []byte("kept"), 0), s.drain(0))
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole")
 	b.operate(t, binary, "backup", whole)
@@ -368,13 +372,31 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Fatalf("no log in the backup: %v", err)
 	}
 	log := "store/" + filepath.Base(logs[0])
+	// spoil changes one byte of a file; a negative place counts from its end.
+	spoil := func(pattern string, at int) func(dir string) error {
+		return func(dir string) error {
+			files, err := filepath.Glob(filepath.Join(dir, "store", pattern))
+			if err != nil || len(files) == 0 {
+				return fmt.Errorf("no %s in the backup: %w", pattern, err)
+			}
+			content, err := os.ReadFile(files[0])
+			if err != nil {
+				return err
+			}
+			content[(len(content)+at)%len(content)] ^= 1
+			return os.WriteFile(files[0], content, 0o600)
+		}
+	}
 	for name, c := range map[string]struct {
 		spoil func(dir string) error
 		want  string
 	}{
-		"no manifest":  {func(dir string) error { return os.Remove(filepath.Join(dir, "naru-backup.json")) }, "is no backup"},
-		"file missing": {func(dir string) error { return os.Remove(filepath.Join(dir, log)) }, "not complete"},
-		"file cut":     {func(dir string) error { return os.Truncate(filepath.Join(dir, log), 1) }, "damaged"},
+		"no manifest":      {func(dir string) error { return os.Remove(filepath.Join(dir, "naru-backup.json")) }, "is no backup"},
+		"file missing":     {func(dir string) error { return os.Remove(filepath.Join(dir, log)) }, "not complete"},
+		"file cut":         {func(dir string) error { return os.Truncate(filepath.Join(dir, log), 1) }, "damaged"},
+		"log changed":      {spoil("*.log", -8), "damaged"}, // where it could have been cut off
+		"manifest changed": {spoil("MANIFEST-*", -3), "damaged"},
+		"table changed":    {spoil("*.sst", 0), "damaged"},
 		"newer": {func(dir string) error {
 			return replace(filepath.Join(dir, "naru-backup.json"), `"format": 1`, `"format": 2`)
 		}, "use a newer naru"},

@@ -56,7 +56,7 @@ func (l *logger) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: l.background,
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			l.fail(fmt.Errorf("damaged file: %s", i))
+			l.fail(fmt.Errorf("damaged file %s: %w", i.Path, i.Details)) // its String has stack traces
 		},
 		DiskSlow: func(i pebble.DiskSlowInfo) { l.Warn("the disk is slow", "what", i.String()) },
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
