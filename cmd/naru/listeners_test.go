@@ -10,27 +10,42 @@ import (
 	"testing"
 
 	"github.com/narumq/naru/config"
+	"github.com/narumq/naru/core/transport"
 )
 
 // TestOpenTo: the log does not call this machine's only what a proxy opens to
-// others.
+// others, and not open to anonymous clients what is not.
 func TestOpenTo(t *testing.T) {
 	e := startEdge(t, `mqtt: {listeners: [{address: "127.0.0.1:0"}]}`)
+	no, yes := false, true
+	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	secure := func(clientAuth, userFrom string) *transport.TLS {
+		return &transport.TLS{ClientAuth: clientAuth, UserFrom: userFrom}
+	}
+	const some, none = "; anonymous clients from this machine only", "; no anonymous clients"
 	for _, c := range []struct {
-		a     net.Addr
-		proxy bool
-		want  string
+		a         net.Addr
+		l         transport.ListenConfig
+		where     string
+		anonymous string
 	}{
-		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, false, "this machine only"},
-		{&net.TCPAddr{IP: net.IPv6loopback, Port: 1}, false, "this machine only"},
-		{&net.TCPAddr{IP: net.IPv4zero, Port: 1}, false, "every address that reaches it"},
-		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, false, "this machine only"},
-		{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, true, "the clients of a proxy on this machine, wherever they are"},
-		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, true, "the clients of a proxy on this machine, wherever they are"},
-		{&net.TCPAddr{IP: net.IPv4(10, 0, 0, 5), Port: 1}, true, "the clients of every proxy that reaches it"},
+		{local, transport.ListenConfig{}, "this machine only", some},
+		{&net.TCPAddr{IP: net.IPv6loopback, Port: 1}, transport.ListenConfig{Anonymous: &yes}, "this machine only", some},
+		{&net.TCPAddr{IP: net.IPv4zero, Port: 1}, transport.ListenConfig{}, "every address that reaches it", some},
+		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, transport.ListenConfig{}, "this machine only", some},
+		{local, transport.ListenConfig{ProxyProtocol: true}, "the clients of a proxy on this machine, wherever they are", some},
+		{&net.UnixAddr{Name: "/run/s", Net: "unix"}, transport.ListenConfig{ProxyProtocol: true}, "the clients of a proxy on this machine, wherever they are", some},
+		{&net.TCPAddr{IP: net.IPv4(10, 0, 0, 5), Port: 1}, transport.ListenConfig{ProxyProtocol: true}, "the clients of every proxy that reaches it", some},
+		{local, transport.ListenConfig{Anonymous: &no}, "this machine only", none},
+		{local, transport.ListenConfig{TLS: secure("none", "cn")}, "this machine only", some},
+		{local, transport.ListenConfig{TLS: secure("optional", "cn")}, "this machine only", some},
+		{local, transport.ListenConfig{TLS: secure("required", "cn")}, "this machine only, with a client certificate", none},
+		{local, transport.ListenConfig{TLS: secure("required", "none")}, "this machine only, with a client certificate", some},
+		{local, transport.ListenConfig{Anonymous: &no, TLS: secure("required", "none")}, "this machine only, with a client certificate", none},
 	} {
-		if got, _, _ := strings.Cut(e.node.openTo(c.a, c.proxy), "; "); got != c.want {
-			t.Errorf("%v, proxy %v: open to %q, want %q", c.a, c.proxy, got, c.want)
+		got := e.node.openTo(c.a, c.l)
+		if where, _, _ := strings.Cut(got, "; "); where != c.where || !strings.HasSuffix(got, c.anonymous) {
+			t.Errorf("%v, %+v: open to %q, want %q and %q", c.a, c.l, got, c.where, c.anonymous)
 		}
 	}
 }

@@ -107,13 +107,13 @@ func (n *node) start(ctx context.Context) (err error) {
 		return err
 	}
 	if n.mqtt != nil {
-		n.listening("mqtt", n.mqtt.Addrs(), func(i int) bool { return n.cfg.MQTT.Listeners[i].ProxyProtocol })
+		n.listening("mqtt", n.mqtt.Addrs(), func(i int) transport.ListenConfig { return n.cfg.MQTT.Listeners[i].ListenConfig })
 	}
 	if n.amqp != nil {
-		n.listening("amqp", n.amqp.Addrs(), func(i int) bool { return n.cfg.AMQP.Listeners[i].ProxyProtocol })
+		n.listening("amqp", n.amqp.Addrs(), func(i int) transport.ListenConfig { return n.cfg.AMQP.Listeners[i].ListenConfig })
 	}
 	if n.ws != nil {
-		n.listening("ws", n.ws.Addrs(), func(i int) bool { return n.cfg.WS.Listeners[i].ProxyProtocol })
+		n.listening("ws", n.ws.Addrs(), func(i int) transport.ListenConfig { return n.cfg.WS.Listeners[i].ListenConfig })
 	}
 	n.serving.Store(true)
 	n.log.Info("ready", "after", time.Since(began).Round(time.Millisecond))
@@ -278,26 +278,31 @@ func (n *node) promise() string {
 }
 
 // listening tells where a protocol is open, and to whom.
-func (n *node) listening(protocol string, addrs []net.Addr, proxied func(i int) bool) {
+func (n *node) listening(protocol string, addrs []net.Addr, listener func(i int) transport.ListenConfig) {
 	for i, a := range addrs {
-		n.log.Info("listening", "protocol", protocol, "address", a.String(), "open_to", n.openTo(a, proxied(i)))
+		n.log.Info("listening", "protocol", protocol, "address", a.String(), "open_to", n.openTo(a, listener(i)))
 	}
 }
 
 // openTo says who can use a listener. Those behind a proxy may be anywhere.
-func (n *node) openTo(a net.Addr, proxy bool) string {
+func (n *node) openTo(a net.Addr, l transport.ListenConfig) string {
 	local := a.Network() == "unix"
 	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
 		local = ap.Addr().IsLoopback()
 	}
 	where := "every address that reaches it"
 	switch {
-	case local && proxy:
+	case local && l.ProxyProtocol:
 		where = "the clients of a proxy on this machine, wherever they are"
-	case proxy:
+	case l.ProxyProtocol:
 		where = "the clients of every proxy that reaches it"
 	case local:
 		where = "this machine only"
 	}
-	return where + "; " + n.auth.Summary()
+	anonymous := l.Anonymous == nil || *l.Anonymous
+	if l.TLS != nil && l.TLS.ClientAuth == "required" {
+		where += ", with a client certificate"
+		anonymous = anonymous && l.TLS.UserFrom == "none" // else it names a user
+	}
+	return where + "; " + n.auth.Summary(anonymous)
 }

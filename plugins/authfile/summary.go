@@ -2,8 +2,9 @@ package authfile
 
 import "fmt"
 
-// Summary says in one line who is let in, for the first lines of a log.
-func (a *Auth) Summary() string {
+// Summary says in one line who is let in, for the first lines of a log, where the
+// listener lets anonymous clients in or does not.
+func (a *Auth) Summary(anonymous bool) string {
 	p := a.policy.Load()
 	users := fmt.Sprintf("%d users", len(p.users))
 	if len(p.users) == 1 {
@@ -13,7 +14,7 @@ func (a *Auth) Summary() string {
 		users += ", guest with the default password from this machine only"
 	}
 	switch {
-	case p.anonymous == nil:
+	case p.anonymous == nil || !anonymous:
 		return users + "; no anonymous clients"
 	case p.loopbackOnly:
 		return users + "; anonymous clients from this machine only"
