@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/narumq/naru/core"
@@ -105,41 +107,74 @@ func Default() Config {
 // Validate reports what no single section can know.
 func (c *Config) Validate() error {
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.DataDir == "" {
-		errs = append(errs, errors.New("data_dir: must not be empty"))
+		bad("data_dir: must not be empty")
 	}
 	if c.Store.SyncInterval <= 0 {
-		errs = append(errs, errors.New("store.sync_interval: must be positive"))
+		bad("store.sync_interval: must be positive")
 	}
-	names := map[string]bool{"/": true}
+	names := make(map[string]bool)
 	for i, v := range c.VHosts {
-		if v.Name == "" {
-			errs = append(errs, fmt.Errorf("vhosts[%d]: no name", i))
+		switch {
+		case v.Name == "":
+			bad("vhosts.%d: no name", i)
+		case names[v.Name]:
+			bad("vhosts.%d.name: there are two vhosts %q", i, v.Name)
 		}
 		names[v.Name] = true
+		for j, q := range v.Queues {
+			if q.Name == "" {
+				bad("vhosts.%d.queues.%d: no name", i, j)
+			}
+			if q.MaxLength < 0 || q.MaxBytes < 0 {
+				bad("vhosts.%d.queues.%d: max_length and max_bytes must not be negative", i, j)
+			}
+		}
+	}
+	names["/"] = true
+	there := func(vhost, format string, args ...any) {
+		if !names[vhost] {
+			bad("%s: there is no vhost %q", fmt.Sprintf(format, args...), vhost)
+		}
 	}
 	for i, l := range c.MQTT.Listeners {
-		if !names[l.VHost] {
-			errs = append(errs, fmt.Errorf("mqtt.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
-		}
+		there(l.VHost, "mqtt.listeners.%d.vhost", i)
 	}
 	for i, l := range c.WS.Listeners {
-		if !names[l.VHost] {
-			errs = append(errs, fmt.Errorf("ws.listeners[%d].vhost: there is no vhost %q", i, l.VHost))
+		there(l.VHost, "ws.listeners.%d.vhost", i)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Auth.Users)) {
+		u := c.Auth.Users[name]
+		for _, v := range given(u.VHosts) {
+			there(v, "users.%s.vhosts", name)
 		}
+		for _, v := range slices.Sorted(maps.Keys(given(u.Permissions))) {
+			there(v, "users.%s.permissions", name)
+		}
+		for _, v := range slices.Sorted(maps.Keys(u.TopicPermissions)) {
+			there(v, "users.%s.topic_permissions", name)
+		}
+	}
+	for _, v := range given(c.Auth.Anonymous.VHosts) {
+		there(v, "anonymous.vhosts")
 	}
 	if _, err := c.CorePolicies(); err != nil {
 		errs = append(errs, err)
 	}
 	for i, p := range c.Policies {
-		if !names[p.VHost] {
-			errs = append(errs, fmt.Errorf("policies[%d].vhost: there is no vhost %q", i, p.VHost))
-		}
+		there(p.VHost, "policies.%d.vhost", i)
 	}
 	for i, p := range c.OperatorPolicies {
-		if !names[p.VHost] {
-			errs = append(errs, fmt.Errorf("operator_policies[%d].vhost: there is no vhost %q", i, p.VHost))
-		}
+		there(p.VHost, "operator_policies.%d.vhost", i)
 	}
 	return errors.Join(errs...)
+}
+
+// given is what p points at, or nothing.
+func given[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -145,6 +146,35 @@ func TestDefaultConfig(t *testing.T) {
 	}
 	if _, err := Load(&c, Sources{Set: []string{"data_dir="}}); err == nil || err.Error() != "data_dir: must not be empty" {
 		t.Errorf("empty data_dir: %v", err)
+	}
+}
+
+// TestValidate: what only the whole configuration can know is wrong is told with its
+// path, and what is right is taken.
+func TestValidate(t *testing.T) {
+	const bob = "users:\n  bob:\n    certificate: true\n    "
+	for text, want := range map[string]string{
+		"vhosts: [{name: a}, {name: /}]\n" + bob + "vhosts: [a, /]":             "",
+		"vhosts: [{name: a}, {name: b}, {name: a}]":                             `vhosts.2.name: there are two vhosts "a"`,
+		"vhosts: [{queues: []}]":                                                "vhosts.0: no name",
+		"vhosts: [{name: a, queues: [{max_length: 1}]}]":                        "vhosts.0.queues.0: no name",
+		"vhosts: [{name: a, queues: [{name: q, max_length: -1}]}]":              "vhosts.0.queues.0: max_length and max_bytes must not be negative",
+		"mqtt: {listeners: [{address: ':1', vhost: a}]}":                        `mqtt.listeners.0.vhost: there is no vhost "a"`,
+		"mqtt: {listeners: [{address: ''}]}":                                    "mqtt.listeners.0: a listener needs an address",
+		"amqp: {listeners: [{address: 5672}]}":                                  `amqp.listeners.0: address "5672" is not a host and a port, such as 127.0.0.1:1883, or :1883 for all addresses`,
+		"ws: {listeners: [{address: ':1', vhost: a}]}":                          `ws.listeners.0.vhost: there is no vhost "a"`,
+		bob + "vhosts: [a]":                                                     `users.bob.vhosts: there is no vhost "a"`,
+		bob + "permissions: {a: {read: .*}}":                                    `users.bob.permissions: there is no vhost "a"`,
+		bob + "permissions: {/: {read: .*}}":                                    "",
+		bob + "topic_permissions: {a: {amq.topic: {read: .*}}}":                 `users.bob.topic_permissions: there is no vhost "a"`,
+		"anonymous: {vhosts: [a]}":                                              `anonymous.vhosts: there is no vhost "a"`,
+		"policies: [{name: p, pattern: x, vhost: a, definition: {expires: 1}}]": `policies.0.vhost: there is no vhost "a"`,
+	} {
+		c := Default()
+		_, err := loadText(&c, text+"\n", Sources{})
+		if got := fmt.Sprint(err); got != want && (want != "" || err != nil) {
+			t.Errorf("%s\n%v\nwant %s", text, err, want)
+		}
 	}
 }
 

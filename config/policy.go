@@ -48,7 +48,7 @@ func compilePolicies(section string, list []Policy, operator bool) ([]core.Polic
 	seen := make(map[full]bool, len(list))
 	for i, p := range list {
 		add := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("%s[%d]%w", section, i, fmt.Errorf(format, args...)))
+			errs = append(errs, fmt.Errorf("%s.%d%w", section, i, fmt.Errorf(format, args...)))
 		}
 		if p.Name == "" {
 			add(": no name")

@@ -30,6 +30,8 @@ func (l ListenConfig) Validate() error {
 		errs = append(errs, errors.New("a listener needs an address"))
 	case isUnix && path == "":
 		errs = append(errs, errors.New("unix: needs the path of a socket"))
+	case !isUnix:
+		errs = append(errs, checkAddress(l.Address))
 	}
 	if _, err := l.mode(); err != nil {
 		errs = append(errs, err)
@@ -40,6 +42,19 @@ func (l ListenConfig) Validate() error {
 		errs = append(errs, errors.New("max_connections must not be negative"))
 	}
 	return errors.Join(errs...)
+}
+
+// checkAddress says what is wrong with a host and a port. Whether the host is there
+// is seen when it is listened on.
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q is not a host and a port, such as 127.0.0.1:1883, or :1883 for all addresses", address)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("address %q: %q is no port: a number from 0 to 65535", address, port)
+	}
+	return nil
 }
 
 // mode is that of a Unix socket.

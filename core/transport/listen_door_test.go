@@ -216,7 +216,14 @@ func TestListenConfig(t *testing.T) {
 		{ListenConfig{Address: "unix:/x", Mode: "1777"}, "mode"},
 		{ListenConfig{Address: ":1", Mode: "0600"}, "mode is for Unix sockets"},
 		{ListenConfig{Address: ":1", MaxConnections: -1}, "negative"},
+		{ListenConfig{Address: "1883"}, "is not a host and a port"},
+		{ListenConfig{Address: "localhost"}, "is not a host and a port"},
+		{ListenConfig{Address: "tcp://127.0.0.1:1883"}, "is not a host and a port"},
+		{ListenConfig{Address: "127.0.0.1:"}, "is no port"},
+		{ListenConfig{Address: "127.0.0.1:65536"}, "is no port"},
+		{ListenConfig{Address: "127.0.0.1:port"}, "is no port"},
 		{ListenConfig{Address: ":1"}, ""},
+		{ListenConfig{Address: "[::1]:0"}, ""},
 		{ListenConfig{Address: "unix:/x", Mode: "0600", MaxConnections: 1, ProxyProtocol: true}, ""},
 	} {
 		err := s.Validate()

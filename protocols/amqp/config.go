@@ -68,10 +68,5 @@ func (c *Config) Validate() error {
 	if c.DefaultPrefetch < 0 || c.DefaultPrefetch > 65535 {
 		bad("default_prefetch must be from 0 to 65535")
 	}
-	for i := range c.Listeners {
-		if c.Listeners[i].Address == "" {
-			bad("listeners[%d]: no address", i)
-		}
-	}
 	return errors.Join(errs...)
 }

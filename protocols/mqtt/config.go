@@ -85,11 +85,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	for i := range c.Listeners {
-		if c.Listeners[i].Address == "" {
-			bad("listeners[%d]: no address", i)
-		}
 		if c.Listeners[i].VHost == "" {
-			bad("listeners[%d]: no vhost", i)
+			bad("listeners.%d: no vhost", i)
 		}
 	}
 	return errors.Join(errs...)

@@ -146,9 +146,9 @@ func TestConfig(t *testing.T) {
 	}{
 		{func(*Config) {}, ""},
 		{func(c *Config) { c.Origins = []string{"*", "https://a.example", "http://b:8080/"} }, ""},
-		{func(c *Config) { c.Origins = []string{"a.example"} }, "origins[0]"},
-		{func(c *Config) { c.Origins = []string{"*", "https://a.example/app"} }, "origins[1]"},
-		{func(c *Config) { c.Origins = []string{"https://user@a.example"} }, "origins[0]"},
+		{func(c *Config) { c.Origins = []string{"a.example"} }, "origins.0"},
+		{func(c *Config) { c.Origins = []string{"*", "https://a.example/app"} }, "origins.1"},
+		{func(c *Config) { c.Origins = []string{"https://user@a.example"} }, "origins.0"},
 		{func(c *Config) { c.MaxMessageSize = 1023 }, "max_message_size"},
 	} {
 		c := DefaultConfig()
@@ -158,7 +158,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	c := Config{MaxMessageSize: 1024, Listeners: []Listener{{ListenConfig: transport.ListenConfig{Address: ":1"}}}}
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "listeners[0]: no vhost") || c.Listeners[0].VHost != "" {
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "listeners.0: no vhost") || c.Listeners[0].VHost != "" {
 		t.Errorf("vhost %q, %v", c.Listeners[0].VHost, err)
 	}
 	if c.Listeners[0].SetDefaults(); c.Validate() != nil || c.Listeners[0].VHost != "/" {

@@ -51,12 +51,12 @@ func (c *Config) Validate() error {
 		}
 		u, err := url.Parse(o)
 		if err != nil || u.Scheme == "" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			errs = append(errs, fmt.Errorf("origins[%d]: %q is not of the form https://host", i, o))
+			errs = append(errs, fmt.Errorf("origins.%d: %q is not of the form https://host", i, o))
 		}
 	}
 	for i := range c.Listeners {
 		if c.Listeners[i].VHost == "" {
-			errs = append(errs, fmt.Errorf("listeners[%d]: no vhost", i))
+			errs = append(errs, fmt.Errorf("listeners.%d: no vhost", i))
 		}
 	}
 	return errors.Join(errs...)
