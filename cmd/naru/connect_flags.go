@@ -52,6 +52,8 @@ type connectFlags struct {
 	willRetain             bool
 
 	security client.Security
+
+	help helpFlag
 }
 
 func (o *connectFlags) register(f *pflag.FlagSet) {
@@ -78,6 +80,8 @@ func (o *connectFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&o.security.CertFile, "cert", "", "client certificate")
 	f.StringVar(&o.security.KeyFile, "key", "", "its private key")
 	f.BoolVar(&o.security.Insecure, "insecure", false, "with --cafile: accept any name in the certificate; without: any certificate")
+	o.help.flags = f
+	f.VarPF(&o.help, "help", "h", "show this").NoOptDefVal = "true"
 }
 
 // options puts flags, URL and environment together, in this order.
@@ -141,6 +145,9 @@ func (o *connectFlags) target(args []string) (client.Target, error) {
 	}
 	if len(urls) > 1 {
 		return client.Target{}, errors.New("more than one URL")
+	}
+	if o.help.withHost() {
+		return client.Target{}, errors.New("-h is help; the host is given by --host, or a URL")
 	}
 	if len(urls) == 1 {
 		if o.host != "" || o.port != "" || o.unix != "" {
@@ -259,6 +266,31 @@ func (o *connectFlags) command(cmd *cobra.Command) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	return cmd
+}
+
+// A helpFlag is -h and --help. Those who know mosquitto_pub write -h and a host, and
+// must not get a page of help and exit code 0 for a message that was not sent: with a
+// host behind it the flag asks for nothing.
+type helpFlag struct {
+	asked bool
+	flags *pflag.FlagSet
+}
+
+// String is what cobra asks when everything is parsed.
+func (h *helpFlag) String() string { return strconv.FormatBool(h.asked && !h.withHost()) }
+
+func (h *helpFlag) Type() string { return "bool" }
+
+func (h *helpFlag) IsBoolFlag() bool { return true }
+
+func (h *helpFlag) Set(text string) (err error) {
+	h.asked, err = strconv.ParseBool(text)
+	return err
+}
+
+// withHost says whether help is asked for beside an argument that is no URL.
+func (h *helpFlag) withHost() bool {
+	return h.asked && h.flags.NArg() > 0 && !strings.Contains(h.flags.Arg(0), "://")
 }
 
 // seconds is a flag that takes 5, 0.5 or 1m30s.
