@@ -215,11 +215,15 @@ func (c *crashClient) lost() {
 	c.ended()
 }
 
+// forget drops the client's own half of its session.
+func (c *crashClient) forget() {
+	c.s, c.out, c.in, c.rec = nil, nil, make(map[uint16]int), make(map[uint16]bool)
+}
+
 func (c *crashClient) ended() {
 	if c.clean && (c.state == clientUp || c.state == clientLeaving) {
 		c.w.endSession(c.s)
-		c.s = nil
-		c.out, c.in, c.rec = nil, make(map[uint16]int), make(map[uint16]bool)
+		c.forget()
 	}
 	c.state, c.will, c.buf, c.expect, c.owed = clientDown, nil, nil, nil, nil
 }
@@ -299,8 +303,7 @@ func (c *crashClient) connected(body []byte) {
 	}
 	if !present {
 		c.w.endSession(c.s)
-		c.s = nil
-		c.out, c.in, c.rec = nil, make(map[uint16]int), make(map[uint16]bool)
+		c.forget()
 	}
 	if c.s == nil {
 		c.s = c.w.newSession(c.id, !c.clean)

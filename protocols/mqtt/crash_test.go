@@ -82,7 +82,9 @@ func crashLife(t *testing.T, seed uint64, cuts int) {
 		w.o.inflight = min(w.o.inflight, 8)
 	}
 	for i, c := range crashClients {
-		w.clients = append(w.clients, &crashClient{w: w, id: c.id, role: c.role, r: rand.New(rand.NewPCG(seed, uint64(100+i)))})
+		client := &crashClient{w: w, id: c.id, role: c.role, r: rand.New(rand.NewPCG(seed, uint64(100+i)))}
+		client.forget()
+		w.clients = append(w.clients, client)
 	}
 	defer w.report()
 	w.open()
