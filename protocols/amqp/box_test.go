@@ -82,9 +82,7 @@ func (b *box) close() {
 
 func (b *box) vhost() *core.VHost { return b.bus.VHost("/") }
 
-func (b *box) pipe() *transport.Pipe {
-	return b.srv.NewPipe(b.a.Handler(Listener{transport.ListenConfig{Address: "pipe"}}))
-}
+func (b *box) pipe() *transport.Pipe { return b.open().Pipe }
 
 // Arguments of methods that need more than a Go type of their own.
 type (
@@ -149,11 +147,20 @@ var (
 // peer is a client of frames.
 type peer struct {
 	*transport.Pipe
-	t   testing.TB
-	buf []byte
+	t    testing.TB
+	conn *conn // what serves it
+	buf  []byte
 }
 
-func (b *box) open() *peer { return &peer{Pipe: b.pipe(), t: b.t} }
+func (b *box) open() *peer {
+	p := &peer{t: b.t}
+	handler := b.a.Handler(Listener{transport.ListenConfig{Address: "pipe"}})
+	p.Pipe = b.srv.NewPipe(func(tc *transport.Conn) transport.Handler {
+		p.conn = handler(tc).(*conn)
+		return p.conn
+	})
+	return p
+}
 
 // connect opens a connection and channel 1.
 func (b *box) connect() *peer {

@@ -182,6 +182,32 @@ func TestQueueFromMQTT(t *testing.T) {
 	}
 }
 
+// Where MQTT and AMQP take from one queue, what has no topic name comes to AMQP,
+// whether they take turns or one is before the other.
+func TestNamelessFromSharedQueue(t *testing.T) {
+	for name, args := range map[string]props.Table{"turns": nil, "MQTT first": props.AddInt32(nil, "x-priority", -1)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			p, m := b.connect(), b.mqtt("m")
+			p.declare(1, "q", 0, nil)
+			p.send(1, frame.MethodBasicConsume, uint16(0), "q", "c", bits(2), args)
+			p.want(1, frame.MethodBasicConsumeOK)
+			m.send("82 0d 0001 0008'$queue/q'01")
+			m.want("90 03 0001 01")
+			p.send(1, frame.MethodQueueBind, uint16(0), "q", "amq.fanout", "", false, noTable)
+			p.want(1, frame.MethodQueueBindOK)
+			for i := range 10 {
+				p.publish(1, "amq.fanout", "", transient, fmt.Sprint(i))
+				if _, _, body := p.delivery(1); string(body) != fmt.Sprint(i) {
+					t.Errorf("%q comes, want %d", body, i)
+				}
+			}
+			m.send("c0 00")
+			m.want("d0 00") // and nothing before it
+		})
+	}
+}
+
 // AMQP takes its share of a shared subscription, whose members are otherwise of
 // MQTT: each message comes to one of them.
 func TestShareFromAMQP(t *testing.T) {
@@ -230,4 +256,38 @@ func TestShareFromAMQP(t *testing.T) {
 			break
 		}
 	}
+}
+
+// A member of AMQP can acknowledge what comes to it with QoS 0 like anything else,
+// and what it has no room for comes to another.
+func TestShareQoS0FromAMQP(t *testing.T) {
+	b := newBox(t)
+	p, m, pub := b.connect(), b.mqtt("m"), b.mqtt("pub")
+	m.send("82 0f 0001 000a'$share/g/x'01")
+	m.want("90 03 0001 01")
+	limit := func(n uint16) {
+		t.Helper()
+		p.send(1, frame.MethodBasicQos, uint32(0), n, true)
+		p.want(1, frame.MethodBasicQosOK)
+	}
+	limit(1)
+	p.consume(1, "$share/g/x", "c", 0)
+	for i := range 4 {
+		pub.send(fmt.Sprintf("30 04 0001'x''%d'", i))
+	}
+	d, _, body := p.delivery(1)
+	if string(body) != "1" { // they take turns
+		t.Errorf("%q comes to AMQP", body)
+	}
+	for _, i := range []int{0, 2, 3} {
+		m.want(fmt.Sprintf("30 04 0001'x''%d'", i))
+	}
+	limit(0)
+	p.send(1, frame.MethodBasicAck, d.tag, false)
+	pub.send("30 04 0001'x''4'")
+	pub.send("30 04 0001'x''5'")
+	if _, _, body := p.delivery(1); string(body) != "4" {
+		t.Errorf("%q comes to AMQP when it has room again", body)
+	}
+	m.want("30 04 0001'x''5'")
 }

@@ -1,0 +1,54 @@
+package amqp
+
+import (
+	"testing"
+
+	"github.com/narumq/naru/protocols/amqp/frame"
+)
+
+// TestSettledIsForgotten: a channel keeps nothing of what is settled, whether or not
+// something that came before it ever is.
+func TestSettledIsForgotten(t *testing.T) {
+	const n = 10_000
+	each := func(p *peer) {
+		for tag := uint64(2); tag <= n; tag++ {
+			p.send(1, frame.MethodBasicAck, tag, false)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		settle func(p *peer)
+		open   int
+	}{
+		{"all but the first", each, 1},
+		{"all but the first, in a transaction", func(p *peer) {
+			p.send(1, frame.MethodTxSelect)
+			p.want(1, frame.MethodTxSelectOK)
+			each(p)
+			p.send(1, frame.MethodTxCommit)
+			p.want(1, frame.MethodTxCommitOK)
+		}, 1},
+		{"all at once", func(p *peer) { p.send(1, frame.MethodBasicAck, uint64(n), true) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBox(t)
+			p := b.connect()
+			p.declare(1, "q", 0, nil)
+			p.consume(1, "q", "c", 0)
+			for range n {
+				p.publish(1, "", "q", transient, "x")
+				p.delivery(1)
+			}
+			c.settle(p)
+			p.send(1, frame.MethodChannelFlow, true)
+			p.want(1, frame.MethodChannelFlowOK) // behind all that was settled
+			o := p.conn.tc.Out()
+			o.Lock()
+			defer o.Unlock()
+			out := &p.conn.channels[1].out
+			if out.outstanding != c.open || len(out.lent) > 100 || cap(out.lent) > n/2 {
+				t.Errorf("%d are open, want %d; %d are kept, in room for %d", out.outstanding, c.open, len(out.lent), cap(out.lent))
+			}
+		})
+	}
+}
