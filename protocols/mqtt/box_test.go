@@ -108,7 +108,7 @@ func (p *peer) send(s string) { p.Send(raw(s)) }
 func (p *peer) want(s string) {
 	p.t.Helper()
 	w := raw(s)
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := generous()
 	for len(p.buf) < len(w) && time.Now().Before(deadline) {
 		over := p.Wait(time.Until(deadline))
 		got := p.Receive()
@@ -125,7 +125,7 @@ func (p *peer) want(s string) {
 
 func (p *peer) wantOver() {
 	p.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := generous()
 	for !p.Over() && time.Now().Before(deadline) {
 		p.Wait(10 * time.Millisecond)
 		p.buf = append(p.buf, p.Receive()...)

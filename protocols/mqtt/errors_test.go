@@ -357,13 +357,14 @@ func TestBadInputIsToldOnce(t *testing.T) {
 // a word, and silence until the time to log in is over is told.
 func TestPortCheck(t *testing.T) {
 	var log recorder
-	b := newBox(t, log.record, func(o *boxOptions) { o.conn.AuthTimeout = 100 * time.Millisecond })
+	b := newBox(t, log.record)
 	b.open().Hangup(io.EOF)
 	log.wantNone(t)
 	p := b.open()
 	p.Send([]byte{0x10})
 	p.Hangup(io.EOF)
 	log.wantOne(t, "", io.EOF)
+	b = newBox(t, log.record, func(o *boxOptions) { o.conn.AuthTimeout = 100 * time.Millisecond })
 	b.open().untilOver()
 	log.wantOne(t, "", core.ErrKeepAlive)
 }

@@ -23,7 +23,7 @@ func largePacket(topic string, qos byte, id uint16, size int) (whole, payload []
 // receiveLarge waits for a PUBLISH of this payload and returns its packet id.
 func (p *peer) receiveLarge(payload []byte) uint16 {
 	p.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := generous()
 	for {
 		h, more, err := packet.ReadHeader(p.buf)
 		if err != nil {
