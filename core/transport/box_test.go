@@ -46,6 +46,7 @@ func newBox(t testing.TB, change ...func(*boxOptions)) *box {
 	o.core.Config = core.DefaultConfig()
 	o.Poller = "goroutine"
 	o.Loops = 1
+	o.AuthTimeout = time.Hour // most probes never log in
 	for _, f := range change {
 		f(&o)
 	}

@@ -24,6 +24,7 @@ func TestEndReply(t *testing.T) {
 			c, h := b.dial(addr)
 			c.send(frame('e', "first"), frame(s.command, "goodbye"), bytes.Repeat(frame('e', "never"), 50_000))
 			h.ended(s.cause)
+			h.lingerOn()
 			c.send(frame('e', "what comes later is thrown away"))
 			c.want("firstgoodbye")
 			c.wantEOF()

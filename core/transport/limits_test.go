@@ -150,11 +150,14 @@ func TestAuthTimeout(t *testing.T) {
 // TestAuthTimeoutSocket is the same with sockets.
 func TestAuthTimeoutSocket(t *testing.T) {
 	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
-		b := newBox(t, driver, func(o *boxOptions) { o.AuthTimeout = 300 * time.Millisecond })
+		b := newBox(t, driver)
 		addr := b.listen()
 		in, h := b.dial(addr)
 		in.send(frame('l', number(0)))
 		in.want(number(0))
+		cfg := b.srv.cfg
+		cfg.AuthTimeout = 300 * time.Millisecond // too little for a login on a busy machine
+		b.srv.Configure(cfg)
 		out, h2 := b.dial(addr)
 		h2.ended(core.ErrKeepAlive)
 		out.wantEOF()
