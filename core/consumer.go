@@ -541,7 +541,7 @@ func (q *Queue) rejectNamelessLocked(t *Turn, e *entry) bool {
 		return false
 	}
 	t.Stats.Unrepresentable++
-	q.dieLocked(t, e, DiedRejected)
+	q.dieLocked(t, e, DiedNameless) // not rejected: nobody would end a circle
 	return true
 }
 

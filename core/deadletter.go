@@ -13,10 +13,11 @@ const (
 	DiedExpired                    // its time was over
 	DiedMaxLength                  // the queue was full
 	DiedDeliveryLimit              // it has failed too often
+	DiedNameless                   // its address is no topic name, and nobody but sessions is there
 )
 
 func (d Death) String() string {
-	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[d]
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit", "no_topic"}[d]
 }
 
 // dying is an entry that is to be dead-lettered.

@@ -513,6 +513,38 @@ func TestNoTopicNameIsNotDelivered(t *testing.T) {
 	}
 }
 
+// Nor does it go round and round where the queue dead-letters to itself, at once or by
+// way of another queue: the turn would never end.
+func TestNoTopicNameInACircle(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		x := newBox(t)
+		x.exchange("dlx", ExchangeOptions{Type: Fanout})
+		q := x.named("q", QueueOptions{DeadLetter: &DeadLetter{Exchange: "dlx"}})
+		if back := q; !direct {
+			x.exchange("back", ExchangeOptions{Type: Fanout})
+			x.bindQueue(q, "back", "", SyntaxAMQP)
+			back = x.named("waits", QueueOptions{DeadLetter: &DeadLetter{Exchange: "back"}, Limits: QueueLimits{TTL: AtOnce}})
+			x.bindQueue(back, "dlx", "", SyntaxAMQP)
+		} else {
+			x.bindQueue(q, "dlx", "", SyntaxAMQP)
+		}
+		c := x.connect("c")
+		c.subscribe("$queue/q", AtLeastOnce)
+		pub := x.VHost("/").NewInternalPublisher()
+		x.turn(func(tn *Turn) {
+			m := tn.Message()
+			m.Exchange, m.Syntax, m.Topic, m.Payload = x.VHost("/").Exchange("dlx"), SyntaxAMQP, []byte("a+b"), []byte("x")
+			if _, err := pub.Publish(tn, m); err != nil {
+				t.Fatal(err)
+			}
+		})
+		x.settle()
+		if got := c.take(); len(got) != 0 || q.Info().Ready != 0 {
+			t.Errorf("direct %v: %d came, %+v", direct, len(got), q.Info())
+		}
+	}
+}
+
 // A session consumes a declared queue by the rules of that queue: all its
 // priorities, and not at all what belongs to somebody.
 func TestSessionConsumesByTheRules(t *testing.T) {
