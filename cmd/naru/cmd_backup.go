@@ -25,7 +25,7 @@ space, but do not survive that disk: copy DIR elsewhere. The configuration is no
 
 "naru restore" makes a data directory of it.`,
 		Example: "  naru backup /backup/naru-$(date +%F)\n  naru backup --socket /run/naru/naru.sock /mnt/backup/today",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1, "DIR"),
 		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
 			dir, err := filepath.Abs(args[0])
 			if err != nil {

@@ -29,12 +29,20 @@ func (s *source) load() (*config.Config, *config.Report, error) {
 	return &cfg, report, nil
 }
 
+// fileByFlag is for commands without arguments that might be given a file as one.
+func fileByFlag(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return wrongUsage(cmd, fmt.Errorf("%q: a configuration file is given by --config", args[0]))
+	}
+	return nil
+}
+
 func configCommand() *cobra.Command {
 	var src source
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration that is in force, and where each value comes from",
-		Args:  cobra.NoArgs,
+		Args:  fileByFlag,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, report, err := src.load()
 			if err != nil {
@@ -51,7 +59,7 @@ func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a configuration file",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments(1, 1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src := source{file: args[0]}
 			_, report, err := src.load()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/spf13/cobra"
 
@@ -9,20 +10,16 @@ import (
 )
 
 func deleteCommand() *cobra.Command {
+	missing := kindMissing("delete", "session", "queue", "retained")
 	cmd := &cobra.Command{
 		Use:     "delete",
 		Short:   "Delete sessions, queues or retained messages",
 		Long:    "Delete sessions, queues or retained messages for good. The command returns when that is on disk.",
 		Example: "  naru delete session sensor-17\n  naru delete queue orders\n  naru delete retained 'sensors/17/#'",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return wrongUsage(cmd, fmt.Errorf("%q cannot be deleted; session, queue and retained can", args[0]))
-			}
-			return wrongUsage(cmd, fmt.Errorf("delete what? session, queue or retained"))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil }, // not without arguments: see Args
+		Args:    missing,
+		RunE:    func(*cobra.Command, []string) error { return nil }, // it never comes to that: see Args
 	}
-	cmd.SetFlagErrorFunc(wrongUsage)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, _ error) error { return missing(cmd, cmd.Flags().Args()) })
 	cmd.AddCommand(
 		deleteOf("session", "CLIENTID", "sessions", "client_id", `Delete sessions by their client ids: their subscriptions, messages and packet ids.
 
@@ -51,21 +48,24 @@ func deleteOf(what, arg, list, field, long, example string) *cobra.Command {
 		Short:             "Delete " + list,
 		Long:              long,
 		Example:           example,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, math.MaxInt, arg),
 		ValidArgsFunction: f.complete(list, field),
 		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
-			for _, name := range args {
+			return each(cmd, args, func(name string) error {
 				n, err := c.Delete(cmd.Context(), what, operator.Target{VHost: vhost, Name: name})
 				if err != nil {
 					return err
 				}
-				if what == "retained" {
-					fmt.Fprintf(cmd.OutOrStdout(), "%d retained messages of %s are deleted\n", n, printable(name))
-				} else {
+				switch {
+				case what != "retained":
 					fmt.Fprintf(cmd.OutOrStdout(), "%s %s is deleted\n", what, printable(name))
+				case n == 1:
+					fmt.Fprintf(cmd.OutOrStdout(), "1 retained message of %s is deleted\n", printable(name))
+				default:
+					fmt.Fprintf(cmd.OutOrStdout(), "%d retained messages of %s are deleted\n", n, printable(name))
 				}
-			}
-			return nil
+				return nil
+			})
 		}),
 	}
 	if what == "retained" {

@@ -14,6 +14,7 @@ import (
 )
 
 func listCommand() *cobra.Command {
+	missing := kindMissing("list", operator.Kinds()...)
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -25,15 +26,10 @@ A table of up to 10,000 rows is sorted; a longer one comes as the node has it. W
 clients have chosen (client ids, topics) is shown with what does not print escaped.
 --json prints an array of objects, with everything that is known.`,
 		Example: "  naru list connections\n  naru list sessions --match 'sensor-*' --json | jq '.[] | select(.ready > 100)'\n  naru list retained 'sensors/+/state'",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return wrongUsage(cmd, fmt.Errorf("%q cannot be listed; %s can", args[0], strings.Join(operator.Kinds(), ", ")))
-			}
-			return wrongUsage(cmd, fmt.Errorf("list what? %s", strings.Join(operator.Kinds(), ", ")))
-		},
-		RunE: func(*cobra.Command, []string) error { return nil }, // not without arguments: see Args
+		Args:    missing,
+		RunE:    func(*cobra.Command, []string) error { return nil }, // it never comes to that: see Args
 	}
-	cmd.SetFlagErrorFunc(wrongUsage)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, _ error) error { return missing(cmd, cmd.Flags().Args()) })
 	cmd.AddCommand(
 		listOf("connections", "clients that have logged in", "name", &connectionTable),
 		listOf("channels", "the channels of AMQP connections", "connection", &channelTable),
@@ -57,7 +53,7 @@ func listOf[T any](kind, what, name string, tb *table[T]) *cobra.Command {
 		Short:   "List " + what,
 		Long:    "List " + what + ".",
 		Example: fmt.Sprintf("  naru list %s\n  naru list %s --match 'a*' --json", kind, kind),
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0, ""),
 		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
 			if len(args) > 0 {
 				q.Filter = args[0]
@@ -67,7 +63,7 @@ func listOf[T any](kind, what, name string, tb *table[T]) *cobra.Command {
 		}),
 	}
 	if kind == "retained" {
-		cmd.Use, cmd.Args = "retained [FILTER]", cobra.MaximumNArgs(1)
+		cmd.Use, cmd.Args = "retained [FILTER]", arguments(0, 1, "FILTER")
 		cmd.Long += "\n\nFILTER is a topic filter as in a subscription, with + and #."
 		cmd.Example = "  naru list retained\n  naru list retained 'sensors/+/state'\n  naru list retained '$SYS/#'"
 	}

@@ -22,7 +22,7 @@ func passwdCommand() *cobra.Command {
 
 The password is read from the terminal without echo, or from standard input
 where that is no terminal; it never stands on a command line.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {

@@ -16,7 +16,7 @@ func pluginsCommand() *cobra.Command {
 		Short:   "List the parts of the running node, and where they listen",
 		Long:    "List the adapters and plugins that run in the node, in the order of their start, with the\naddresses that they listen on. What is compiled in and not listed is switched off by the\nconfiguration: see \"naru config\".",
 		Example: "  naru plugins\n  naru plugins --json",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0, ""),
 		RunE: f.ask(func(cmd *cobra.Command, _ []string, c *operator.Client) error {
 			all, err := c.Plugins(cmd.Context())
 			if err != nil {

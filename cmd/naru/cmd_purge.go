@@ -22,7 +22,7 @@ what may have been sent to a former connection: its client may hold the packet i
 and at QoS 2 would take another message under that id for one it has. Only deleting
 the session takes those away: see "naru delete session".`,
 		Example:           "  naru purge orders\n  naru purge '$share/workers/jobs/#'\n  naru purge --session sensor-17",
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1, "QUEUE"),
 		ValidArgsFunction: f.complete("queues", "name"),
 		RunE: f.ask(func(cmd *cobra.Command, args []string, c *operator.Client) error {
 			t.Name = args[0]
@@ -30,7 +30,11 @@ the session takes those away: see "naru delete session".`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d messages removed from %s\n", n, printable(t.Name))
+			removed := fmt.Sprint(n, " messages")
+			if n == 1 {
+				removed = "1 message"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s removed from %s\n", removed, printable(t.Name))
 			return nil
 		}),
 	}

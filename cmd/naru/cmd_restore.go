@@ -34,12 +34,7 @@ It refuses a data directory that a node is using. One that is not empty is refus
 unless --force is given; then what is in it is moved aside, to store.before-restore-TIME
 beside the new one, and not deleted. The backup is left as it is.`,
 		Example: "  naru restore /backup/naru-2026-11-21 --config /etc/naru/naru.yaml\n  naru restore --set data_dir=./elsewhere /backup/today",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return wrongUsage(cmd, err)
-			}
-			return nil
-		},
+		Args:    arguments(1, 1, "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := src.load()
 			if err != nil {
@@ -49,7 +44,6 @@ beside the new one, and not deleted. The backup is left as it is.`,
 		},
 	}
 	src.flags(cmd)
-	cmd.SetFlagErrorFunc(wrongUsage)
 	cmd.Flags().BoolVar(&force, "force", false, "restore over a data directory that is not empty")
 	return cmd
 }

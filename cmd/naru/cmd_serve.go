@@ -32,7 +32,7 @@ SIGHUP has it read the configuration again. What can change while it runs does,
 and nobody is disconnected; the log names what needs a restart. If anything is
 wrong with the new configuration, the old one stays in force.`,
 		Example: "  naru serve\n  naru serve --config naru.yaml\n  naru serve --set mqtt.listeners.0.address=:1883 --set anonymous.loopback_only=false",
-		Args:    cobra.NoArgs,
+		Args:    fileByFlag,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Files hold what clients sent, and secrets: they are the owner's alone,
 			// whatever umask this process was started with.

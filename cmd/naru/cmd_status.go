@@ -22,7 +22,7 @@ whether an alarm holds publishers back.
 The node is asked by its socket in data_dir, which only the user that runs it may
 use. Exit code 0: it answers; 1: it does not.`,
 		Example: "  naru status\n  naru status --config /etc/naru/naru.yaml\n  naru status --socket /run/naru/naru.sock --json | jq .alarms",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0, ""),
 		RunE: f.ask(func(cmd *cobra.Command, _ []string, c *operator.Client) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {

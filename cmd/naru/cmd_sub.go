@@ -61,8 +61,7 @@ length, %q QoS, %r retained, %m packet id, %I time by ISO 8601, %U Unix time, %j
 %J JSON with a payload that is JSON itself, %% a per cent sign; @Y @m @d @H @M @S ... as
 in strftime, @N nanoseconds; \n \t \r \0 \e \a \v \\. By AMQP also
 %e exchange, %d redelivered, %P headers, %C content type, %D correlation id, %R reply-to.
-%-20t and %20t give a width, %.5t
-cuts, %05l fills with zeros.
+%-20t and %20t give a width, %.5t cuts, %05l fills with zeros.
 
 On a terminal control characters in what messages bring along are shown as escapes,
 so that no message can steer the terminal; --raw prints them as they are.

@@ -43,6 +43,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(wrongUsage)
 	root.AddCommand(serveCommand(), configCommand(), checkCommand(), passwdCommand(), benchCommand(), pubCommand(), subCommand(), versionCommand())
 	root.AddCommand(statusCommand(), listCommand(), purgeCommand(), deleteCommand(), kickCommand(), backupCommand(), restoreCommand(), pluginsCommand())
 	return root
@@ -52,7 +53,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0, ""),
 		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "naru", version) },
 	}
 }

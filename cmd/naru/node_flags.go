@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -31,13 +32,6 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	f.src.flags(cmd)
 	cmd.Flags().StringVar(&f.socket, "socket", "", "the node's socket (default: operator.socket of the configuration)")
 	cmd.SetFlagErrorFunc(wrongUsage)
-	check := cmd.Args
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return wrongUsage(cmd, err)
-		}
-		return nil
-	}
 }
 
 func (f *nodeFlags) registerJSON(cmd *cobra.Command) {
@@ -47,8 +41,56 @@ func (f *nodeFlags) registerJSON(cmd *cobra.Command) {
 
 // wrongUsage says what is wrong with a command line, and how it should be.
 func wrongUsage(cmd *cobra.Command, err error) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "naru %s: %s\n\n%s", cmd.Name(), printable(err.Error()), cmd.UsageString())
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n\n%s", cmd.CommandPath(), printable(err.Error()), cmd.UsageString())
 	return &exitError{exitUsage}
+}
+
+// arguments checks how many there are. What is the name of one in the usage.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return wrongUsage(cmd, fmt.Errorf("%s is missing", what))
+		case len(args) > most && most == 0:
+			return wrongUsage(cmd, fmt.Errorf("%q: it takes no arguments", args[0]))
+		case len(args) > most:
+			return wrongUsage(cmd, fmt.Errorf("%q is one argument too many", args[most]))
+		}
+		return nil
+	}
+}
+
+// kindMissing is for a command that has others below it: args are what was given
+// instead of one of them. Options behind it are those of the one that is meant.
+func kindMissing(what string, kinds ...string) func(cmd *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return wrongUsage(cmd, fmt.Errorf("%q is none of %s", args[0], strings.Join(kinds, ", ")))
+		}
+		return wrongUsage(cmd, fmt.Errorf("%s what? %s; options come behind that", what, strings.Join(kinds, ", ")))
+	}
+}
+
+// each does something for each name. What goes wrong with one is told, and does not
+// keep it from the others.
+func each(cmd *cobra.Command, names []string, do func(name string) error) error {
+	failed := false
+	for _, name := range names {
+		err := do(name)
+		var unreachable *operator.Unreachable
+		switch {
+		case err == nil:
+		case len(names) == 1, errors.As(err, &unreachable), cmd.Context().Err() != nil:
+			return err
+		default:
+			fmt.Fprintln(cmd.ErrOrStderr(), "naru:", printable(err.Error()))
+			failed = true
+		}
+	}
+	if failed {
+		return &exitError{exitFailed}
+	}
+	return nil
 }
 
 // client returns what speaks to the node.
@@ -79,9 +121,12 @@ func (f *nodeFlags) ask(do func(cmd *cobra.Command, args []string, c *operator.C
 func explain(cmd *cobra.Command, err error) error {
 	var unreachable *operator.Unreachable
 	var usage usageError
+	var said *exitError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &said):
+		return err
 	case errors.As(err, &usage):
 		return wrongUsage(cmd, err)
 	case !errors.As(err, &unreachable):

@@ -447,10 +447,19 @@ func TestOperatorUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"purge"}, {"purge", "a", "b"}, {"kick"}, {"list"}, {"list", "cats"}, {"list", "sessions", "extra"}, {"delete"},
 		{"delete", "session"}, {"delete", "everything", "x"}, {"backup"}, {"restore"}, {"status", "now"}, {"status", "--nonsense"},
-		{"list", "sessions", "--nonsense"}, {"plugins", "x"}, {"restore", "a", "--nonsense"},
+		{"list", "sessions", "--nonsense"}, {"plugins", "x"}, {"restore", "a", "--nonsense"}, {"list", "--json", "queues"},
+		{"serve", "naru.yaml"}, {"serve", "--nonsense"}, {"config", "naru.yaml"}, {"check"}, {"passwd", "alice"}, {"version", "x"}, {"bench", "--nonsense"},
 	} {
 		if s := runNaru(t, binary, dir, args...); s.code != 2 || !strings.Contains(s.err, "Usage:\n  naru "+args[0]) || s.out != "" {
 			t.Errorf("naru %q: code %d\n%s%s", args, s.code, s.out, s.err)
+		}
+	}
+	for args, says := range map[string]string{
+		"list cats --socket s": `naru list: "cats" is none of`, "list sessions x": "naru list sessions: ", "serve naru.yaml": "--config",
+		"delete queue": "NAME is missing",
+	} {
+		if s := runNaru(t, binary, dir, strings.Fields(args)...); !strings.Contains(s.err, says) {
+			t.Errorf("naru %s: %s\nwant %s", args, s.err, says)
 		}
 	}
 	for _, name := range []string{
@@ -477,6 +486,10 @@ func TestOperatorUsage(t *testing.T) {
 	join(t, &session{addr: b.MQTT, id: "other", clean: true})
 	if s := runNaru(t, binary, b.Dir, "__complete", "kick", "sens"); !strings.HasPrefix(s.out, "sensor-1\n:") {
 		t.Errorf("completion of a client id: %+v", s)
+	}
+	if s := runNaru(t, binary, b.Dir, "kick", "nobody", "other", "no-one"); s.code != 1 || s.out != "other is disconnected\n" ||
+		!strings.Contains(s.err, "nobody") || !strings.Contains(s.err, "no-one") {
+		t.Errorf("kick of one that is there and two that are not: %+v", s)
 	}
 }
 
