@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 			err = c.expect(h)
 		}
 		if err != nil {
+			if what := stranger(rest); c.level == 0 && what != "" {
+				err = fmt.Errorf("%w: this is %s", core.ErrProtocol, what)
+			}
 			return c.end(r, err)
 		}
 		if !c.running && c.level != 0 {
@@ -151,6 +155,18 @@ func (c *conn) handle(t *core.Turn, h packet.Header, body []byte) (core.Wait, er
 		return nil, errGoodbye
 	}
 	return nil, fmt.Errorf("%w: %v is for servers to send", core.ErrProtocol, h.Type)
+}
+
+// stranger says who has come to the wrong port, for the log. No MQTT begins so.
+func stranger(first []byte) string {
+	for _, s := range [...]struct{ begins, is string }{
+		{"\x16\x03", "TLS, and the listener has none"}, {"AMQP", "AMQP"}, {"GET ", "HTTP"}, {"POST", "HTTP"},
+	} {
+		if bytes.HasPrefix(first, []byte(s.begins)) {
+			return s.is
+		}
+	}
+	return ""
 }
 
 func malformed(t packet.Type, err error) error {

@@ -298,8 +298,10 @@ func TestBadInputIsToldOnce(t *testing.T) {
 		says  string
 		lives bool
 	}{
-		{"not MQTT", []byte("GET / HTTP/1.1\r\n\r\n"), "", core.ErrProtocol, "PUBACK", false},
-		{"TLS", raw("16 03 01 0200 01"), "", core.ErrProtocol, "CONNECT", false},
+		{"not MQTT", []byte("GET / HTTP/1.1\r\n\r\n"), "", core.ErrProtocol, "this is HTTP", false},
+		{"TLS", raw("16 03 01 0200 01"), "", core.ErrProtocol, "this is TLS", false},
+		{"AMQP", []byte("AMQP\x00\x00\x09\x01"), "", core.ErrProtocol, "this is AMQP", false},
+		{"nothing known", []byte("EHLO me\r\n"), "", core.ErrProtocol, "PUBACK", false},
 		{"wrong name", raw("10 0d 0004'MQTX'04 02 0000 0001'c'"), "", packet.ErrProtocol, "not the MQTT protocol", false},
 		{"MQTT 5", raw("10 0e 0004'MQTT'05 02 0000 00 0001'c'"), "", core.ErrProtocol, "level 5", false},
 		{"cut off", raw("10 0d 0004'MQTT'04 02 0000 0003'c'"), "", packet.ErrShort, "CONNECT", false},

@@ -84,7 +84,11 @@ func dial(ctx context.Context, t Target, s Security) (net.Conn, error) {
 	case "mqtt", "amqp":
 		return d.DialContext(ctx, "tcp", t.Address())
 	case "mqtts", "amqps":
-		return (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", t.Address())
+		c, err := (&tls.Dialer{NetDialer: &d, Config: secure}).DialContext(ctx, "tcp", t.Address())
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the server has ended the handshake of TLS: does it speak TLS on this port?")
+		}
+		return c, err
 	}
 	return dialWebSocket(ctx, t, secure)
 }
