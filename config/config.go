@@ -30,7 +30,7 @@ type Config struct {
 	MQTT      mqtt.Config       `yaml:"mqtt" doc:"The MQTT adapter."`
 	AMQP      amqp.Config       `yaml:"amqp" doc:"The AMQP 0-9-1 adapter."`
 	Metrics   prometheus.Config `yaml:"metrics" doc:"Health and metrics over HTTP, for this machine."`
-	WS        ws.Config         `yaml:"ws" doc:"MQTT over WebSocket."`
+	WS        ws.Config         `yaml:"ws" doc:"MQTT and AMQP over WebSocket."`
 	Operator  operator.Config   `yaml:"operator" doc:"The operator's command line."`
 
 	Policies         []Policy `yaml:"policies" reload:"true" doc:"Properties of queues and exchanges by their names, on top of those they are declared with. Of a number that both say, the lesser one counts; of the rest, what a queue was declared with."`

@@ -12,7 +12,7 @@ import (
 // Config are the settings of the adapter.
 type Config struct {
 	Enabled   bool       `yaml:"enabled" doc:"Whether WebSocket is served."`
-	Listeners []Listener `yaml:"listeners" doc:"Where WebSocket is served, on any path. The sub-protocol decides what is spoken: mqtt or mqttv3.1."`
+	Listeners []Listener `yaml:"listeners" doc:"Where WebSocket is served, on any path. The sub-protocol decides what is spoken: mqtt, mqttv3.1 or amqp."`
 
 	Origins        []string `yaml:"origins" reload:"true" doc:"Origins of web pages that may connect, such as https://app.example.com; '*' is any. Pages of the same host and of localhost may always. Programs that send no Origin are not asked for one."`
 	MaxMessageSize int64    `yaml:"max_message_size" unit:"bytes" reload:"true" doc:"Largest WebSocket message from a client, both as sent and as inflated; a larger one closes its connection. How large a packet may be is a matter of its protocol."`
