@@ -57,7 +57,7 @@ func printStatus(w io.Writer, s *operator.Status) {
 		{"sessions", fmt.Sprint(s.Sessions)},
 		{"queues", fmt.Sprintf("%d declared, %d shared subscriptions", s.Queues, s.Shared)},
 		{"bindings", fmt.Sprintf("%d, with subscriptions", s.Bindings)},
-		{"retained", fmt.Sprintf("%d messages", s.Retained)},
+		{"retained", fmt.Sprintf("%d messages, with those of $SYS", s.Retained)},
 		{"stored", fmt.Sprintf("%d messages, %s; %s of messages in memory", s.Stored, size(s.StoredBytes), size(s.QueueMemory))},
 		{"since the start", fmt.Sprintf("%d messages received, %d sent, %d dropped", s.ReceivedTotal, s.SentTotal, s.DroppedTotal)},
 		{"process memory", size(s.ProcessMemory)},

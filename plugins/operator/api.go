@@ -29,12 +29,12 @@ type Status struct {
 	Queues         int64 `json:"queues"`
 	Shared         int64 `json:"shared_subscriptions"`
 	Bindings       int64 `json:"bindings"` // subscriptions and bindings of queues
-	Retained       int64 `json:"retained"`
+	Retained       int64 `json:"retained"` // those of $SYS too
 	Stored         int64 `json:"stored_messages"`
 	StoredBytes    int64 `json:"stored_bytes"`
 	QueueMemory    int64 `json:"queue_memory"`
-	StoreBytes     int64 `json:"store_bytes"` // on disk
-	ReceivedTotal  int64 `json:"received_messages"`
+	StoreBytes     int64 `json:"store_bytes"`       // on disk
+	ReceivedTotal  int64 `json:"received_messages"` // from clients
 	SentTotal      int64 `json:"sent_messages"`
 	DroppedTotal   int64 `json:"dropped_messages"`
 	ProcessMemory  int64 `json:"process_memory"` // held from the system by Go

@@ -109,6 +109,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
+// Addrs returns the address that is listened on.
+func (s *Server) Addrs() []net.Addr {
+	return []net.Addr{&net.UnixAddr{Name: s.opt.Socket, Net: "unix"}}
+}
+
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathStatus, s.status)
@@ -141,7 +146,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	for qos := range st.Received {
-		r.ReceivedTotal += int64(st.Received[qos])
+		r.ReceivedTotal += int64(st.Received[qos] - st.Protocols[core.ProtocolInternal].Received[qos])
 		r.SentTotal += int64(st.Sent[qos])
 	}
 	for _, n := range st.Dropped {

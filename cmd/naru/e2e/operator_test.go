@@ -123,6 +123,7 @@ func TestOperatorLists(t *testing.T) {
 	must(t, json.Unmarshal([]byte(b.operate(t, binary, "status", "--json")), &st))
 	for field, want := range map[string]any{
 		"sessions": 2.0, "queues": 1.0, "shared_subscriptions": 1.0, "stored_messages": 6.0, "promises": "on disk (fsync)",
+		"received_messages": 5.0, // and nothing of the broker's own
 	} {
 		if st[field] != want {
 			t.Errorf("status: %s is %v, want %v", field, st[field], want)
@@ -149,8 +150,10 @@ func TestOperatorLists(t *testing.T) {
 		regexp.QuoteMeta(`odd\x1b[31m\tname\u009b\u202e\x7f`) + ` +- +/ +mqtt +127\.0\.0\.1:\d+ +running +0 +[-\d]+ [:\d]+ +1$`).MatchString(table) {
 		t.Errorf("the table of connections:\n%s", table)
 	}
-	if out := b.operate(t, binary, "plugins"); !regexp.MustCompile(`(?m)^mqtt +` + regexp.QuoteMeta(b.MQTT) + `$`).MatchString(out) {
-		t.Errorf("plugins:\n%s", out)
+	for name, address := range map[string]string{"mqtt": regexp.QuoteMeta(b.MQTT), "operator": `.*naru\.sock`} {
+		if out := b.operate(t, binary, "plugins"); !regexp.MustCompile(`(?m)^` + name + ` +` + address + `$`).MatchString(out) {
+			t.Errorf("plugins:\n%s", out)
+		}
 	}
 	if s := runNaru(t, binary, b.Dir, "kick", "a\x1b[0m"); s.code != 1 || strings.Contains(s.err, "\x1b") || !strings.Contains(s.err, "not found") {
 		t.Errorf("kick of nobody: %+v", s)
