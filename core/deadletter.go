@@ -81,6 +81,10 @@ func (q *Queue) failedLocked(t *Turn, e *entry) bool {
 // bury publishes what is dying, and takes it out of the queue in the same batch.
 func (q *Queue) bury(t *Turn) {
 	q.mu.Lock()
+	if q.named.asking { // they go behind those that wait
+		q.mu.Unlock()
+		return
+	}
 	list, dl := q.named.dying, q.named.deadLetter
 	q.named.dying = nil
 	q.mu.Unlock()
@@ -112,16 +116,25 @@ func (q *Queue) bury(t *Turn) {
 	}
 }
 
-// buryLater goes on when the rights of those who get the messages are known.
+// buryLater goes on when the rights of those who get the messages are known. One asks
+// for all that die meanwhile.
 func (q *Queue) buryLater(list []dying, wait Wait) {
 	b := q.vh.bus
+	q.mu.Lock()
+	q.named.dying = append(list, q.named.dying...)
+	asking := q.named.asking
+	q.named.asking = true
+	q.mu.Unlock()
+	if asking {
+		return
+	}
 	b.spawn(func(ctx context.Context) {
 		wait(ctx)
 		if ctx.Err() != nil {
 			return // what is on disk comes back after the restart
 		}
 		q.mu.Lock()
-		q.named.dying = append(list, q.named.dying...)
+		q.named.asking = false
 		q.mu.Unlock()
 		t := b.NewTurn()
 		q.bury(t)

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 )
 
@@ -83,4 +85,68 @@ func TestNoDeadLetterUnderSys(t *testing.T) {
 			t.Errorf("by %q came %q, want %q", key, got, want)
 		}
 	}
+}
+
+// TestDeadLettersWaitTogether: while it must be asked whether those who get the dead
+// letters may, one asks for all that die in a queue meanwhile.
+func TestDeadLettersWaitTogether(t *testing.T) {
+	const n = 50
+	asked, answer := new(atomic.Int32), make(chan struct{})
+	x := newBox(t, withRules(slowRules{&rulebook{rule: anything}, asked, answer}))
+	q := x.named("q", QueueOptions{Durable: true, DeadLetter: &DeadLetter{Exchange: topicExchange, Key: "dead", HasKey: true}})
+	c := x.connect("c")
+	go func() {
+		for range 2 { // whether c may subscribe, and p publish
+			answer <- struct{}{}
+		}
+	}()
+	if err := c.trySubscribe("dead", AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	p := x.publisher()
+	for i := range n {
+		if err := x.retry(func(tn *Turn) (Wait, error) {
+			m := tn.Message()
+			m.Exchange, m.Topic, m.Syntax, m.Payload = x.VHost("/").Exchange(""), []byte("q"), SyntaxAMQP, []byte(number(i))
+			m.QoS, m.Persistent = AtLeastOnce, true
+			return p.Publish(tn, m)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := asked.Load()
+	k := x.takerWith(q, ConsumerOptions{QoS: AtLeastOnce, Identity: NewPrincipal(Identity{VHost: "/"})})
+	_, ds := k.failed(n)
+	for _, d := range ds {
+		k.settle(Rejected, d)
+	}
+	x.eventually("somebody asks", func() bool { return asked.Load() > before })
+	close(answer)
+	x.eventually("all come", func() bool { c.sink.Lock(); defer c.sink.Unlock(); return len(c.got) == n })
+	if got := asked.Load() - before; got != 1 {
+		t.Errorf("it was asked %d times", got)
+	}
+	got := texts(c.take())
+	for i, payload := range got {
+		if payload != number(i) {
+			t.Fatalf("dead letter %d is %q", i, payload)
+		}
+	}
+}
+
+// slowRules waits before it answers.
+type slowRules struct {
+	*rulebook
+	asked  *atomic.Int32
+	answer chan struct{}
+}
+
+func (s slowRules) Authorize(ctx context.Context, id *Identity, r Right) (bool, error) {
+	s.asked.Add(1)
+	select {
+	case <-s.answer:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return s.rulebook.Authorize(ctx, id, r)
 }

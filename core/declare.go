@@ -61,6 +61,7 @@ type named struct {
 	lent       int64   // bytes of payload that are lent or dying: not ready
 	limbo      int     // entries that are dying: nothing leaves memory meanwhile
 	dying      []dying // to be dead-lettered at the end of the turn
+	asking     bool    // before that, rights must be asked for
 	used       int64   // unix milliseconds of the last use
 	expiryAt   int64   // when expiry is due, unix milliseconds; 0: it is not armed
 	expiry     wheel.Timer[timed]
