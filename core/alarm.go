@@ -86,7 +86,7 @@ func (a *alarms) see(known bool) bool {
 
 func (b *Bus) raise(k alarmKind, detail string) {
 	if b.alarms.raise(k) {
-		b.emit(AlarmRaised{Alarm: k.String(), Detail: detail + ": publishers wait", Largest: b.largestQueues(5)})
+		b.emit(AlarmRaised{Alarm: k.String(), Detail: detail, Largest: b.largestQueues(5)})
 	}
 }
 
@@ -111,7 +111,7 @@ func (b *Bus) checkDisk() {
 	case err != nil:
 		b.emit(AlarmRaised{Alarm: diskAlarm.String(), Detail: fmt.Sprintf("free space is not known: %v", err)})
 	case free < low:
-		b.raise(diskAlarm, fmt.Sprintf("%d bytes free, %d wanted", free, low))
+		b.raise(diskAlarm, fmt.Sprintf("%s free, and bus.min_free_disk is %s", mebibytes(free), mebibytes(low)))
 	case free >= low+low/10:
 		b.clear(diskAlarm)
 	}
@@ -132,11 +132,15 @@ func (b *Bus) checkMemory() {
 	}
 	switch {
 	case held > limit:
-		b.raise(memoryAlarm, fmt.Sprintf("%d bytes of messages in memory and on their way to disk, limit %d", held, limit))
+		b.raise(memoryAlarm, fmt.Sprintf("%s of messages in memory and on their way to disk, and bus.memory_alarm is %s",
+			mebibytes(held), mebibytes(limit)))
 	case held <= limit/4*3:
 		b.clear(memoryAlarm)
 	}
 }
+
+// mebibytes renders a number of bytes for people.
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 func (b *Bus) largestQueues(n int) []QueueInfo {
 	var all []QueueInfo

@@ -158,7 +158,7 @@ func TestDiskAlarm(t *testing.T) {
 
 	line := awaitLog(t, b, "alarm: publishers wait")
 	first, second := strings.Index(line, "the-largest"), strings.Index(line, "minor")
-	if !strings.Contains(line, "alarm=disk") || first < 0 || second < first {
+	if !strings.Contains(line, "alarm=disk") || !strings.Contains(line, "bus.min_free_disk is ") || first < 0 || second < first {
 		t.Errorf("the alarm does not name the largest queues in order: %s", line)
 	}
 	probe := join(t, &session{addr: b.MQTT, id: "probe", keepAlive: 1})
