@@ -55,7 +55,7 @@ type Store struct {
 // VHost is an element of the section vhosts.
 type VHost struct {
 	Name   string  `yaml:"name" doc:"The name."`
-	Queues []Queue `yaml:"queues" doc:"Queues that are declared at the start, if they are not there."`
+	Queues []Queue `yaml:"queues" doc:"Queues that are declared at the start, if they are not there. One that a client has declared with arguments stays as it is; of others length, bytes and overflow become these. Bindings are added and never removed, and no queue is deleted."`
 
 	MaxConnections int `yaml:"max_connections" doc:"Connections at the same time. Negative: any number; 0: none."`
 	MaxQueues      int `yaml:"max_queues" doc:"Queues that there may be. Negative: any number; 0: none but those above."`

@@ -77,8 +77,9 @@ type (
 func (q *expiryOf) due(t *Turn) { (*Queue)(q).expireDue(t) }
 func (q *disuseOf) due(t *Turn) { (*Queue)(q).disuseDue(t) }
 
-// DeclareQueue makes a named queue, or returns the one that is there with these
-// limits put into force. The caller may tell of it when the turn is committed.
+// DeclareQueue makes a named queue. One that is there is returned, with these limits
+// put into force unless who declared it gave arguments: those hold, and everything
+// else stays as it is anyhow. The caller may tell of it when the turn is committed.
 // Errors: ErrBadAddress, ErrExists if durability differs.
 func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, error) {
 	q, created, err := vh.Declare(t, name, o)
@@ -86,17 +87,21 @@ func (vh *VHost) DeclareQueue(t *Turn, name string, o QueueOptions) (*Queue, err
 		return q, err
 	}
 	q.mu.Lock()
-	same := q.durable == o.Durable
-	if same {
+	same, ours := q.durable == o.Durable, len(q.named.opt.Arguments) == 0
+	if same && ours {
 		q.named.opt.Limits = o.Limits
 	}
+	is := q.named.opt
 	q.mu.Unlock()
-	if !same {
+	switch {
+	case !same:
 		return nil, fmt.Errorf("queue %q: %w", name, ErrExists)
+	case !ours:
+		return q, nil
 	}
 	q.applyPolicies()
-	if o.Durable {
-		q.saveNamed(t, o)
+	if is.Durable {
+		q.saveNamed(t, is)
 	}
 	return q, nil
 }

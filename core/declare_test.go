@@ -1,6 +1,7 @@
 package core
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -124,4 +125,41 @@ func TestGroupAnewBeforeItIsGone(t *testing.T) {
 		}
 	})
 	x.hold(false)
+}
+// TestDeclaredAgain: the configuration may declare what a client has declared before.
+// The queue stays what it is, with its messages, however often the node starts; of one
+// without arguments the limits are changed.
+func TestDeclaredAgain(t *testing.T) {
+	limits := QueueLimits{MaxLength: 20}
+	for _, arguments := range []string{"", "x-max-priority"} {
+		o := QueueOptions{
+			Durable: true, MaxPriority: 5, Expires: 1 << 40, DeliveryLimit: 3, SingleActive: true, Quorum: true,
+			DeadLetter: &DeadLetter{Exchange: "x"}, Limits: QueueLimits{TTL: 1 << 40}, Arguments: []byte(arguments),
+		}
+		want := o
+		if arguments == "" {
+			want.Limits = limits
+		}
+		x := newBox(t)
+		x.named("q", o)
+		x.fillLane("q", 5, true, "5")
+		x.fillLane("q", 0, true, "0")
+		x.settle()
+		for range 3 {
+			x = x.crash()
+			q := x.named("q", QueueOptions{Durable: true, Limits: limits})
+			x.settle()
+			got := q.Options()
+			if string(got.Arguments) != arguments {
+				t.Errorf("arguments %q are %q", arguments, got.Arguments)
+			}
+			got.Arguments = want.Arguments // nil or empty
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("arguments %q:\n%+v\nwant %+v", arguments, got, want)
+			}
+			if n := q.Info().Ready; n != 2 {
+				t.Errorf("arguments %q: %d messages are left of 2", arguments, n)
+			}
+		}
+	}
 }
