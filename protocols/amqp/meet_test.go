@@ -215,6 +215,9 @@ func TestShareFromAMQP(t *testing.T) {
 	p, m, pub := b.connect(), b.mqtt("m"), b.mqtt("pub")
 	m.send("82 11 0001 000c'$share/g/+/b'01")
 	m.want("90 03 0001 01")
+	p.openChannel(2) // nobody is told that it is deleted while it is not
+	p.send(2, frame.MethodQueueDelete, uint16(0), "$share/g/+/b", bits(0))
+	p.wantClose(2, frame.PreconditionFailed)
 	p.send(1, frame.MethodBasicConsume, uint16(0), "$share/g/+/b", "c", bits(0), noTable)
 	if g, ok := p.next(); !ok || g.method != frame.MethodBasicConsumeOK {
 		t.Fatalf("it is answered by %v", g)

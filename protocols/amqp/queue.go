@@ -260,6 +260,10 @@ func (ch *channel) deleteQueue(t *core.Turn, args []byte) (core.Wait, error) {
 		if isReplyQueue(name) {
 			return nil, ch.locked(q)
 		}
+		if q.Info().Kind == core.KindGroup {
+			return nil, soft(frame.PreconditionFailed, "queue '%s' in vhost '%s' is a shared subscription of MQTT: it goes with its last member",
+				name, ch.c.vh.Name())
+		}
 		err := ch.free(q)
 		if err == nil {
 			n, err = ch.c.vh.Drop(t, q, p.IfUnused, p.IfEmpty)
