@@ -31,7 +31,7 @@ func closeCode(cause error) int {
 		return websocket.CloseInvalidFramePayloadData
 	case errors.Is(cause, core.ErrTooLarge):
 		return websocket.CloseMessageTooBig
-	case errors.Is(cause, core.ErrProtocol):
+	case errors.Is(cause, core.ErrProtocol), errors.Is(cause, core.ErrBadAddress):
 		return websocket.CloseProtocolError
 	}
 	return websocket.ClosePolicyViolation
