@@ -126,6 +126,7 @@ func TestGroupAnewBeforeItIsGone(t *testing.T) {
 	})
 	x.hold(false)
 }
+
 // TestDeclaredAgain: the configuration may declare what a client has declared before.
 // The queue stays what it is, with its messages, however often the node starts; of one
 // without arguments the limits are changed.
