@@ -493,11 +493,17 @@ func (r *recovery) finish() {
 			}
 		}
 		s := q.session
-		if s == nil || s.away.expiry == 0 {
+		if s == nil {
 			continue
 		}
-		if s.away.endedAt == 0 {
+		crashed := s.away.endedAt == 0 // with its client: nobody has seen it go
+		if crashed {
 			s.away.endedAt = r.t.Now
+		}
+		if s.away.expiry == 0 {
+			continue
+		}
+		if crashed {
 			s.save(r.t, r.t.Now)
 		}
 		reg := q.vh.sessionShard(q.name)

@@ -390,3 +390,18 @@ func TestTakeoverComesBehindTheOldChanges(t *testing.T) {
 		t.Error("the session cannot be opened after its old owner has let go")
 	}
 }
+
+// TestOfflineSinceACrash: a session whose client went with the broker is away since
+// the start, whether it expires or not.
+func TestOfflineSinceACrash(t *testing.T) {
+	x := newBox(t)
+	x.connect("for ever", persistent)
+	x.connect("for an hour", persistent, expiry(time.Hour))
+	x.settle()
+	before := time.Now().Truncate(time.Millisecond)
+	for s := range x.crash().Sessions("") {
+		if s.Offline.Before(before) || s.Offline.After(time.Now()) {
+			t.Errorf("%s: away since %v", s.ClientID, s.Offline)
+		}
+	}
+}
