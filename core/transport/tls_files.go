@@ -65,7 +65,7 @@ func (k *keyring) look() {
 	k.mu.looked = time.Now()
 	if seen := k.stat(); !same(seen, k.mu.seen) {
 		k.mu.seen = seen
-		_ = k.replaceLocked() // it has been logged
+		_ = k.replaceLocked(true) // it has been logged
 	}
 }
 
@@ -73,18 +73,23 @@ func (k *keyring) look() {
 func (k *keyring) reload() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mu.looked, k.mu.seen = time.Now(), k.stat()
-	return k.replaceLocked()
+	seen := k.stat()
+	changed := !same(seen, k.mu.seen)
+	k.mu.looked, k.mu.seen = time.Now(), seen
+	return k.replaceLocked(changed)
 }
 
-func (k *keyring) replaceLocked() error {
+// replaceLocked reads the files. changed says whether that is news.
+func (k *keyring) replaceLocked(changed bool) error {
 	c, err := k.load()
 	if err != nil {
 		k.log.Error("certificates not reloaded, the old ones stay in force", "err", err)
 		return err
 	}
 	k.now.Store(c)
-	k.log.Info("certificates reloaded", "valid_until", c.Certificates[0].Leaf.NotAfter)
+	if changed {
+		k.log.Info("certificates reloaded", "valid_until", c.Certificates[0].Leaf.NotAfter)
+	}
 	return nil
 }
 

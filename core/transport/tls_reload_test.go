@@ -43,6 +43,12 @@ func TestTLSReload(t *testing.T) {
 	if got := b.shown(); got != "again" {
 		t.Errorf("after a reload %q is shown", got)
 	}
+	if err := b.srv.ReloadCertificates(); err != nil { // of files that are what they were
+		t.Fatal(err)
+	}
+	if n := b.log.count("certificates reloaded"); n != 2 {
+		t.Errorf("it was told %d times, want 2", n)
+	}
 	old.send(frame('e', "still here"))
 	old.want("still here")
 }
