@@ -256,6 +256,12 @@ func (c *conn) Closed(t *core.Turn, cause error) {
 		c.closedEarly(t, cause)
 		return
 	}
+	o := c.tc.Out()
+	o.Lock()
+	for _, ch := range c.channels {
+		ch.out.over = true // what one gives back is not for the next
+	}
+	o.Unlock()
 	for _, ch := range c.channels {
 		ch.end(t)
 	}
