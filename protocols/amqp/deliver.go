@@ -154,6 +154,18 @@ func (w *waiting) leave(ch *channel) {
 	*w = slices.DeleteFunc(*w, func(k *consumer) bool { return k.ch == ch })
 }
 
+// leaveLocked takes a consumer that gets nothing more off the lists of those who
+// wait.
+func (k *consumer) leaveLocked() {
+	if !k.paused {
+		return
+	}
+	k.paused = false
+	for _, w := range [...]*waiting{&k.ch.out.paused, &k.ch.c.out} {
+		*w = slices.DeleteFunc(*w, func(other *consumer) bool { return other == k })
+	}
+}
+
 // Cancelled tells the client that a consumer's queue is gone. See
 // core.CancelledSink.
 func (k *consumer) Cancelled(t *core.Turn, _ *core.Consumer) {
@@ -161,6 +173,7 @@ func (k *consumer) Cancelled(t *core.Turn, _ *core.Consumer) {
 	o := ch.c.tc.Out()
 	o.Lock()
 	k.over = true
+	k.leaveLocked()
 	known := k.begun && ch.out.consumers[k.tag] == k
 	if known {
 		delete(ch.out.consumers, k.tag)

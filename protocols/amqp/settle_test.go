@@ -52,3 +52,33 @@ func TestSettledIsForgotten(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelledIsForgotten: a channel keeps nothing of a consumer that has been
+// cancelled, though it waited for others to acknowledge.
+func TestCancelledIsForgotten(t *testing.T) {
+	b := newBox(t)
+	p := b.connect()
+	p.declare(1, "q", 0, nil)
+	p.publish(1, "", "q", transient, "1")
+	p.publish(1, "", "q", transient, "2")
+	p.send(1, frame.MethodBasicQos, uint32(0), uint16(1), true)
+	p.want(1, frame.MethodBasicQosOK)
+	p.consume(1, "q", "first", 0)
+	p.delivery(1)
+	for range 100 {
+		p.consume(1, "q", "c", 0)
+		p.send(1, frame.MethodBasicCancel, "c", false)
+		p.want(1, frame.MethodBasicCancelOK)
+	}
+	o := p.conn.tc.Out()
+	o.Lock()
+	n := len(p.conn.channels[1].out.paused)
+	o.Unlock()
+	if n != 1 {
+		t.Errorf("%d wait, want the one that is there", n)
+	}
+	p.send(1, frame.MethodBasicAck, uint64(1), false)
+	if d, _, _ := p.delivery(1); d.consumer != "first" {
+		t.Errorf("got %+v", d)
+	}
+}

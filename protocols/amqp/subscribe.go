@@ -195,6 +195,9 @@ func (ch *channel) cancel(t *core.Turn, args []byte) error {
 	o.Unlock()
 	if k != nil {
 		k.core.Stop(t)
+		o.Lock()
+		k.leaveLocked()
+		o.Unlock()
 		ch.stopped = append(slices.DeleteFunc(ch.stopped, func(c *core.Consumer) bool { return letGo(t, c) }), k.core)
 		if ch.replies == k.core.Queue() {
 			ch.replies = nil // it goes with its consumer
