@@ -184,13 +184,17 @@ func (c *Consumer) stop(t *Turn) {
 	}
 }
 
-// Holds says whether the consumer has something that it has not settled.
+// Holds says whether the consumer has something that it has not settled. What it
+// had of a queue that is gone went with it.
 func (c *Consumer) Holds() bool {
-	if c.credit != nil {
-		return c.credit.used.Load() > 0
-	}
 	c.q.mu.Lock()
 	defer c.q.mu.Unlock()
+	switch {
+	case c.q.deleted:
+		return false
+	case c.credit != nil:
+		return c.credit.used.Load() > 0
+	}
 	return c.unsettled > 0
 }
 

@@ -3,6 +3,7 @@ package amqp
 import (
 	"testing"
 
+	"github.com/narumq/naru/core/props"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
 
@@ -80,5 +81,35 @@ func TestCancelledIsForgotten(t *testing.T) {
 	p.send(1, frame.MethodBasicAck, uint64(1), false)
 	if d, _, _ := p.delivery(1); d.consumer != "first" {
 		t.Errorf("got %+v", d)
+	}
+}
+
+// TestGoneQueueIsForgotten: a channel keeps nothing of a queue that was deleted
+// before what had come from it was acknowledged, whether by basic.get or by a
+// consumer that has been cancelled.
+func TestGoneQueueIsForgotten(t *testing.T) {
+	for _, args := range []props.Table{nil, props.AddInt64(nil, "x-max-priority", 3)} {
+		b := newBox(t)
+		p := b.connect()
+		for tag := uint64(1); tag <= 400; tag += 2 {
+			p.declare(1, "q", 0, args)
+			p.publish(1, "", "q", transient, "1")
+			p.publish(1, "", "q", transient, "2")
+			p.send(1, frame.MethodBasicGet, uint16(0), "q", false)
+			p.want(1, frame.MethodBasicGetOK)
+			p.content(1)
+			p.consume(1, "q", "c", 0)
+			p.delivery(1)
+			p.send(1, frame.MethodBasicCancel, "c", false)
+			p.want(1, frame.MethodBasicCancelOK)
+			p.send(1, frame.MethodQueueDelete, uint16(0), "q", bits(0))
+			p.want(1, frame.MethodQueueDeleteOK)
+			p.send(1, frame.MethodBasicAck, tag+1, true)
+		}
+		p.send(1, frame.MethodChannelFlow, true)
+		p.want(1, frame.MethodChannelFlowOK)
+		if ch := p.conn.channels[1]; len(ch.getters) > 100 || len(ch.stopped) > 2 {
+			t.Errorf("%d that got and %d cancelled consumers are kept", len(ch.getters), len(ch.stopped))
+		}
 	}
 }
