@@ -175,7 +175,7 @@ func (ch *channel) end(t *core.Turn) {
 	consumers := ch.out.consumers
 	ch.out.consumers = nil
 	ch.out.over = true
-	ch.out.lent, ch.out.outstanding, ch.out.paused = nil, 0, nil
+	ch.out.lent, ch.out.outstanding, ch.out.got, ch.out.paused = nil, 0, 0, nil
 	ch.c.out.leave(ch)
 	o.Unlock()
 	for _, k := range consumers {

@@ -20,7 +20,8 @@ type channelOut struct {
 	last        uint64               // delivery tag given last
 	lent        []lent               // what may be acknowledged, in the order of the tags; with holes
 	outstanding int                  // of lent without the holes
-	limit       int                  // of outstanding, for all consumers together; 0: none
+	got         int                  // of outstanding, by basic.get
+	limit       int                  // of outstanding to all consumers together; 0: none
 	paused      waiting              // for less to be outstanding
 	over        bool                 // the channel has ended
 }
@@ -31,6 +32,7 @@ type lent struct {
 	from *core.Consumer
 	ord  uint64
 	tx   bool // acknowledged in a transaction that is open
+	got  bool // by basic.get
 }
 
 // A consumer is the sink of a core.Consumer.
@@ -56,7 +58,7 @@ func (k *consumer) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 	if !k.begun || ch.out.over {
 		return core.Refused // until it begins; for ever
 	}
-	if !k.noAck && ch.out.limit > 0 && ch.out.outstanding >= ch.out.limit {
+	if !k.noAck && ch.out.fullLocked() {
 		return ch.out.paused.refuse(k, &d)
 	}
 	var room [maxKey]byte
@@ -198,6 +200,10 @@ func (g *getter) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 	o := c.tc.Out()
 	o.Lock()
 	tag := ch.out.lend(d.Consumer, &d, g.noAck)
+	if !g.noAck {
+		ch.out.lent[len(ch.out.lent)-1].got = true
+		ch.out.got++
+	}
 	o.Unlock()
 	var room [maxKey]byte
 	b := frame.AppendBasicGetOK(ch.ready(t), ch.n, tag, d.Redelivered, d.Msg.Exchange.Name(), routingKey(d.Msg, &room), uint32(d.Left))

@@ -49,8 +49,7 @@ func (h *channelOut) takeLocked(list []lent, tag uint64, multiple bool) ([]lent,
 	for i := range named {
 		if l := &named[i]; l.open() {
 			list = append(list, *l)
-			l.from = nil
-			h.outstanding--
+			h.settledLocked(l)
 		}
 	}
 	h.trimLocked()
@@ -100,9 +99,22 @@ func (h *channelOut) trimLocked() {
 	}
 }
 
+// settledLocked makes a hole of a delivery.
+func (h *channelOut) settledLocked(l *lent) {
+	l.from, l.tx = nil, false
+	h.outstanding--
+	if l.got {
+		h.got--
+	}
+}
+
+// fullLocked says whether the consumers together have all they may. What basic.get
+// took does not count.
+func (h *channelOut) fullLocked() bool { return h.limit > 0 && h.outstanding-h.got >= h.limit }
+
 // resumeLocked has those asked again who waited for less to be outstanding.
 func (h *channelOut) resumeLocked(t *core.Turn) {
-	if h.limit == 0 || h.outstanding < h.limit {
+	if !h.fullLocked() {
 		h.paused.resume(t)
 	}
 }

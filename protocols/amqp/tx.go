@@ -134,8 +134,7 @@ func (ch *channel) settleTx(t *core.Turn) {
 	for _, s := range ch.tx.settles {
 		l := ch.out.inTxLocked(s.tag)
 		list = append(list, *l)
-		l.from, l.tx = nil, false
-		ch.out.outstanding--
+		ch.out.settledLocked(l)
 	}
 	ch.out.trimLocked()
 	ch.out.resumeLocked(t)
