@@ -164,6 +164,10 @@ func (c *Conn) Kick(cause error) {
 	}
 }
 
+// Ending says that the connection is about to be ended, by Kick or with the server.
+// It may be called from anywhere.
+func (c *Conn) Ending() bool { return c.srv.ending.Load() || c.kick.Load() != nil }
+
 // fail is called by the outbox when the socket has failed.
 func (c *Conn) fail(err error) { c.Kick(fmt.Errorf("write: %w", err)) }
 

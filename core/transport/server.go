@@ -36,6 +36,7 @@ type Server struct {
 	lanes    atomic.Uint64
 	received atomic.Uint64 // bytes
 	sent     atomic.Uint64
+	ending   atomic.Bool  // Close has been called
 	turned   atomic.Int64 // refused for MaxConnections since it was last told
 
 	mu        sync.Mutex
@@ -106,6 +107,7 @@ func (s *Server) Close(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
+	s.ending.Store(true)
 	defer close(s.down)
 	listeners, wires := s.listeners, slices.Collect(maps.Keys(s.wires))
 	s.mu.Unlock()

@@ -55,7 +55,7 @@ func (k *consumer) Deliver(t *core.Turn, d core.Delivery) core.Verdict {
 	o := c.tc.Out()
 	o.Lock()
 	defer o.Unlock()
-	if !k.begun || ch.out.over {
+	if !k.begun || ch.out.over || c.tc.Ending() {
 		return core.Refused // until it begins; for ever
 	}
 	if !k.noAck && ch.out.fullLocked() {

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
 	"github.com/narumq/naru/core/props"
@@ -56,5 +57,34 @@ func TestEndOfChannels(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestEndOfConnections: when the broker stops, what one connection gives back goes to
+// no other that is about to be ended.
+func TestEndOfConnections(t *testing.T) {
+	b := newBox(t)
+	peers := make([]*peer, 50)
+	for i := range peers {
+		peers[i] = b.connect()
+		peers[i].declare(1, "q", 2, nil)
+	}
+	peers[0].publish(1, "", "q", persistent, "x")
+	peers[0].consume(1, "q", "c", 0)
+	peers[0].delivery(1)
+	for _, p := range peers[1:] {
+		p.consume(1, "q", "c", 2)
+	}
+	done := make(chan error)
+	go func() { done <- b.srv.Close(t.Context()) }()
+	for _, p := range peers {
+		p.want(0, frame.MethodConnectionClose)
+		p.Hangup(io.EOF)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if i := b.vhost().Queue("q").Info(); i.Ready != 1 {
+		t.Errorf("the message has gone: %+v", i)
 	}
 }
