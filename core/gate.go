@@ -17,7 +17,7 @@ type Gate struct {
 		sync.Mutex
 		segs []*segment // open segments, oldest first
 		wake func()     // called once when held falls to the mark
-		held int32      // bytes that clients sent in open segments with records
+		held int32      // bytes of open segments: see EndFeed
 		mark int32
 	}
 }
@@ -58,7 +58,8 @@ func (t *Turn) Replies() *[]byte { return &t.replies }
 func (t *Turn) After(f func(*Turn)) { t.afters = append(t.afters, f) }
 
 // EndFeed closes the segment. consumed is the number of bytes that the client
-// sent for it; they count as unconfirmed while the segment is open.
+// sent for it. While the segment is open they count as held if it has records, or
+// the replies do, if they are more.
 func (g *Gate) EndFeed(t *Turn, consumed int) {
 	durable := t.promises != t.promisesBefore || len(t.waitFor) > 0
 	if !durable && len(t.replies) == 0 && len(t.afters) == 0 {
@@ -81,11 +82,12 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 	t.replies = t.replies[:0]
 	clear(t.afters)
 	t.afters = t.afters[:0]
+	s.cost = int32(len(s.buf)) // as a rule less than what the client has sent
 	if durable {
-		s.cost, s.began = int32(consumed), t.began
-		g.mu.held += s.cost
+		s.cost, s.began = max(s.cost, int32(consumed)), t.began
 		t.segs = append(t.segs, s)
 	}
+	g.mu.held += s.cost
 	g.mu.segs = append(g.mu.segs, s)
 	g.mu.Unlock()
 }
@@ -99,7 +101,7 @@ func (t *Turn) runAfters() {
 	t.afters = t.afters[:0]
 }
 
-// Held returns the bytes that wait in open segments with records.
+// Held returns the bytes that count as held.
 func (g *Gate) Held() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -62,6 +62,11 @@ type capabilities struct {
 	connectionBlocked    bool
 }
 
+// maxReplies is the size of replies with which a Feed ends, so that a client that
+// does not take them is asked for no more: a basic.get is much smaller than what it
+// gets.
+const maxReplies = 64 << 10
+
 // Feed takes frames apart and acts on them. See transport.Handler.
 func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 	c.spoke = true
@@ -69,7 +74,7 @@ func (c *conn) Feed(t *core.Turn, data []byte) (r transport.Result) {
 		c.setBlocked(false)
 		c.tc.Out().AppendReply(t, frame.AppendConnectionUnblocked(nil))
 	}
-	for !t.Full() {
+	for !t.Full() && len(*t.Replies()) < maxReplies {
 		rest := data[r.Consumed:]
 		if c.phase == awaitsProtocol {
 			ok, more := frame.ReadProtocol(rest)
