@@ -92,8 +92,11 @@ func (ch *channel) activeQueue(t *core.Turn, name string, p *frame.QueueDeclare)
 	if made {
 		prefix := "amq.gen-"
 		if v, ok := p.Arguments.Get("x-name-prefix"); ok {
-			if prefix = string(v.Bytes()); len(prefix) > 64 {
+			switch prefix = clean(v.Bytes()); {
+			case len(prefix) > 64:
 				return nil, nil, soft(frame.PreconditionFailed, "x-name-prefix is longer than 64 bytes")
+			case strings.HasPrefix(prefix, "amq."):
+				return nil, nil, soft(frame.AccessRefused, "x-name-prefix '%s' contains reserved prefix 'amq.*'", prefix)
 			}
 		}
 		name = prefix + rand.Text()[:22]
