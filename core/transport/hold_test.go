@@ -60,6 +60,33 @@ func TestHoldUnconfirmed(t *testing.T) {
 	})
 }
 
+// TestHoldReplies: replies that need no disk wait behind one that does, and not
+// without bound while the disk stalls.
+func TestHoldReplies(t *testing.T) {
+	b := newBox(t, func(o *boxOptions) { o.Unconfirmed = 20_000 })
+	p, h := b.pipe()
+	p.Send(frame('l', number(0)))
+	b.st.Hold()
+	p.Send(frame('p', "on disk"))
+	for i := 0; !h.paused(); i++ {
+		if i == 10 {
+			t.Error("it is read, with 40000 bytes of replies waiting")
+			break
+		}
+		p.Send(frame('n', number(4000)))
+	}
+	p.Send(frame('e', "last"))
+	b.st.Release()
+	var got []byte
+	wait(t, "all replies", func() bool {
+		got = append(got, p.Receive()...)
+		return strings.HasSuffix(string(got), "last")
+	})
+	if n := h.conn.Gate().Held(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
 // TestHoldBacklog: when the store has too much to write, every publisher waits for
 // its own, however little it is.
 func TestHoldBacklog(t *testing.T) {

@@ -42,6 +42,7 @@ type Outbox struct {
 	closing  bool       // nothing more will be appended
 	finished bool       // the peer has been told so
 	dead     bool       // the socket is gone; bytes are thrown away
+	closed   bool       // nobody reads from the socket any more: it may be released
 	freed    bool       // the socket has been released
 	leaving  bool       // the peer has closed its side and waits for the end of ours
 }
@@ -236,7 +237,7 @@ func (o *Outbox) writeLocked(t *core.Turn) {
 	if drained {
 		o.refused = false
 	}
-	free := o.dead && o.closing && !o.freed
+	free := o.closed && !o.freed
 	if free {
 		o.freed = true
 	}
@@ -329,7 +330,7 @@ func (o *Outbox) awaited() bool {
 // whoever writes has finished.
 func (o *Outbox) close() {
 	o.mu.Lock()
-	o.closing = true
+	o.closing, o.closed = true, true
 	o.throwLocked()
 	// Whoever writes now releases it afterwards.
 	free := !o.writing && !o.freed

@@ -277,6 +277,34 @@ func TestOutboxRelease(t *testing.T) {
 	<-s.released // a second time would have panicked
 }
 
+// broken is a socket whose peer has reset the connection.
+type broken struct{ released int }
+
+func (*broken) write([][]byte) (int, error) { return 0, errBad }
+func (*broken) finish()                     {}
+func (s *broken) release()                  { s.released++ }
+
+// TestOutboxBroken: a write of the last replies that fails does not release the
+// descriptor. The loop has it still, and would read from whoever gets it next.
+func TestOutboxBroken(t *testing.T) {
+	b := newBox(t)
+	_, h := b.pipe()
+	s := &broken{}
+	out := &Outbox{conn: h.conn, sock: s}
+	b.turn(func(t *core.Turn) {
+		out.AppendReply(t, []byte("goodbye"))
+		out.finish(t)
+	})
+	if !out.dead || s.released != 0 {
+		t.Errorf("released %d times before it is closed", s.released)
+	}
+	out.close()
+	out.close()
+	if s.released != 1 {
+		t.Errorf("released %d times", s.released)
+	}
+}
+
 // TestOutboxUnread: replies that were taken do not count, even if the outbox
 // is never empty.
 func TestOutboxUnread(t *testing.T) {
