@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/narumq/naru/cmd/naru/e2e/internal/process"
 )
@@ -22,6 +24,57 @@ type Rabbit struct {
 	Broker
 	epmd *exec.Cmd
 	env  []string
+
+	mu    sync.Mutex // guards what follows, and the process after its first start
+	lives int        // how often it has been started again
+}
+
+// maxLives is how often a RabbitMQ that has ended by itself is started again.
+const maxLives = 2
+
+// again does what f does, and once more if RabbitMQ has crashed meanwhile: that
+// says nothing about what it would have answered. It happens on a machine that is
+// very busy.
+func (r *Rabbit) again(tell func(format string, args ...any), f func() *Failure) *Failure {
+	for {
+		life := r.life()
+		failure := f()
+		if failure == nil || !r.revived(life, tell) {
+			return failure
+		}
+	}
+}
+
+func (r *Rabbit) life() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lives
+}
+
+// revived starts RabbitMQ again if it has ended. It says whether there is another
+// one than in this life.
+func (r *Rabbit) revived(life int, tell func(format string, args ...any)) bool {
+	r.mu.Lock()
+	exited := r.Exited
+	r.mu.Unlock()
+	select {
+	case <-exited:
+	case <-time.After(500 * time.Millisecond): // the sockets of a process go before it has ended
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lives != life {
+		return true
+	}
+	if r.Dead() == nil || r.lives == maxLives {
+		return false
+	}
+	r.lives++
+	tell("RabbitMQ is started again: %v", r.Dead())
+	if err := r.Start(); err != nil {
+		tell("it does not start: %v", err)
+	}
+	return true
 }
 
 // startRabbit starts RabbitMQ in a directory of its own, on free ports of the
@@ -85,7 +138,7 @@ func configureRabbit(dir string) (*Rabbit, error) {
 		return c
 	}
 	epmd := exec.Command("epmd", "-port", epmdPort, "-address", "127.0.0.1")
-	return &Rabbit{newBroker(dir, addr, command), epmd, env}, nil
+	return &Rabbit{Broker: newBroker(dir, addr, command), epmd: epmd, env: env}, nil
 }
 
 // end stops RabbitMQ, its epmd, and removes its files.
