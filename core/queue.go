@@ -456,8 +456,8 @@ func (q *Queue) committed(t *Turn, lo, hi uint64) {
 		shown = shown || e.flags&flagPending != 0
 		e.flags = e.flags&^(flagPending|flagSpilling) | flagStored
 	}
-	q.deliverLocked(t)
-	if shown { // what came back may be too much, until there is more
+	if shown { // else there is nothing new: what came back may be too much, until there is more
+		q.deliverLocked(t)
 		q.dropExcessLocked(t)
 		q.laneExcessLocked(t)
 	}
