@@ -22,6 +22,7 @@ type replay struct {
 	qos    QoS
 	number uint64
 	after  string // key of the last one that is done
+	told   bool   // SUBACK has left, or will not be seen: it may begin
 }
 
 // replayList holds the replays of a session. They are run by a worker, one
@@ -60,6 +61,40 @@ func (l *replayList) add(r replay) {
 	l.removeLocked(r.filter)
 	l.list = append(l.list, r)
 	l.due.Store(true)
+}
+
+// tell lets the replay of that number begin; all of them if it is 0.
+func (l *replayList) tell(number uint64) {
+	if l == noReplays {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.list {
+		if number == 0 || l.list[i].number == number {
+			l.list[i].told = true
+		}
+	}
+}
+
+// nextLocked returns the first replay that may go on, nil if there is none.
+func (l *replayList) nextLocked() *replay {
+	for i := range l.list {
+		if l.list[i].told {
+			return &l.list[i]
+		}
+	}
+	return nil
+}
+
+// findLocked returns the replay of that number, nil if it is over.
+func (l *replayList) findLocked(number uint64) *replay {
+	for i := range l.list {
+		if l.list[i].number == number {
+			return &l.list[i]
+		}
+	}
+	return nil
 }
 
 func (l *replayList) remove(filter string) {
@@ -117,12 +152,13 @@ func (s *Session) Replay(t *Turn) {
 func (s *Session) runReplay(t *Turn) {
 	l := s.replayList()
 	l.mu.Lock()
-	if l.paused || len(l.list) == 0 {
+	next := l.nextLocked()
+	if l.paused || next == nil {
 		l.running = false
 		l.mu.Unlock()
 		return
 	}
-	r := l.list[0]
+	r := *next
 	l.again = false
 	l.mu.Unlock()
 
@@ -134,11 +170,11 @@ func (s *Session) runReplay(t *Turn) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.list) > 0 && l.list[0].number == r.number {
+	if here := l.findLocked(r.number); here != nil {
 		if st == stepDone {
 			l.removeLocked(r.filter)
 		} else {
-			l.list[0].after = r.after
+			here.after = r.after
 		}
 	}
 	if (st == stepFull || st == stepAsked) && !l.again {

@@ -70,6 +70,54 @@ func TestSlowReplay(t *testing.T) {
 	}
 }
 
+// TestReplayWaitsForSuback has another replay go on, as an answer of the client
+// would, between a SUBSCRIBE and the end of its turn.
+func TestReplayWaitsForSuback(t *testing.T) {
+	expect := func(what string, ds []Delivery, want ...string) {
+		t.Helper()
+		if got := texts(ds); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, not %q", what, got, want)
+		}
+	}
+	for _, opts := range [][]connectOption{nil, {persistent}} {
+		x := newBox(t)
+		retain(t, x, 3, AtLeastOnce)
+		c := x.connect("c", opts...)
+		goOn := func() {
+			x.turn(func(t *Turn) { c.s.Replay(t) })
+			x.workersIdle()
+		}
+		c.subscribe("r/00000", AtLeastOnce)
+		x.settle()
+		expect("the first", c.take(), "0")
+		c.feed(0, func(tn *Turn) {
+			for _, filter := range []string{"r/00001", "r/00002"} {
+				if wait, err := c.s.Subscribe(tn, filter, AtLeastOnce, 0); wait != nil || err != nil {
+					t.Fatalf("subscribe: wait %v, %v", wait != nil, err)
+				}
+			}
+			goOn()
+			expect("before SUBACK", c.take())
+		})
+		x.settle()
+		expect("behind SUBACK", c.take(), "1", "2")
+
+		// Whoever never saw SUBACK gets them with the next connection.
+		if len(opts) == 0 {
+			continue
+		}
+		c.s.addReplay(replay{filter: "r/00000", qos: AtLeastOnce, number: x.newID()})
+		goOn()
+		expect("without SUBACK", c.take())
+		c.close(false)
+		c = x.connect("c", opts...)
+		x.settle()
+		if got := texts(c.take()); !slices.Contains(got, "0") {
+			t.Errorf("after the next CONNECT came %q", got)
+		}
+	}
+}
+
 // TestReplayProgress crashes, or goes away, in the midst of a replay: a
 // persistent session gets the rest, and nothing that it has settled again.
 func TestReplayProgress(t *testing.T) {

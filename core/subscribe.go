@@ -139,7 +139,10 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	}
 	if number != 0 {
 		s.addReplay(replay{filter: filter, qos: qos, number: number})
-		t.After(s.Replay) // behind SUBACK
+		t.After(func(t *Turn) { // behind SUBACK
+			s.replayList().tell(number)
+			s.Replay(t)
+		})
 	}
 	t.Event(Subscribed{Identity: &s.principal().Identity, Filter: filter, QoS: qos})
 	return nil, nil
