@@ -68,6 +68,7 @@ type Conn struct {
 	beat      int32         // milliseconds between calls of the handler's Beat, 0: none
 	silence   time.Duration // longest pause between reads, 0: any
 	lastRead  int64         // nanoseconds of the server's clock
+	hears     int8          // how often it was past its longest pause, and about to be read
 	quiet     bool          // nothing was read since the last look
 	loggedIn  bool
 	waiting   bool // for a Wait, for commits or for the outbox
@@ -89,6 +90,9 @@ type runner interface {
 	post(c *Conn, f func(*core.Turn, *Conn))
 	// arm sets the connection's timer, in nanoseconds of the server's clock.
 	arm(c *Conn, at int64)
+	// hear takes what has arrived and was not read yet. soon says that there is
+	// something, and that somebody else is about to take it.
+	hear(t *core.Turn, c *Conn) (soon bool)
 	// resume reads again after a pause.
 	resume(t *core.Turn, c *Conn)
 	// leave forgets the connection, before its socket is released.
@@ -157,11 +161,35 @@ func (c *Conn) Beat(every time.Duration) {
 }
 
 // Kick ends the connection, soon and from any goroutine. The first cause is
-// kept.
+// kept. A client that has connected anew is heard out: what it sent before, a
+// goodbye as a rule, may have arrived and not been read.
 func (c *Conn) Kick(cause error) {
-	if c.kick.CompareAndSwap(nil, &cause) {
+	switch {
+	case !c.kick.CompareAndSwap(nil, &cause):
+	case heardOut(cause):
+		c.hearOut(cause, hearTries)
+	default:
 		c.run.post(c, func(t *core.Turn, c *Conn) { c.end(t, cause) })
 	}
+}
+
+func heardOut(cause error) bool { return errors.Is(cause, core.ErrTakenOver) }
+
+// hearTries is how often somebody else is given time to read what has arrived.
+const hearTries = 20
+
+func (c *Conn) hearOut(cause error, tries int) {
+	c.run.post(c, func(t *core.Turn, c *Conn) {
+		if !c.ended && c.run.hear(t, c) && tries > 1 {
+			c.srv.spawned.Add(1)
+			time.AfterFunc(time.Millisecond, func() {
+				defer c.srv.spawned.Done()
+				c.hearOut(cause, tries-1)
+			})
+			return
+		}
+		c.end(t, cause)
+	})
 }
 
 // Ending says that the connection is about to be ended, by Kick or with the server.
@@ -184,7 +212,7 @@ func (c *Conn) drained(t *core.Turn) {
 // everything read so far and keeps what is not consumed.
 func (c *Conn) process(t *core.Turn, data []byte) {
 	for len(data) > 0 && len(data) >= int(c.need) && !c.waiting && !c.ended {
-		if cause := c.kick.Load(); cause != nil {
+		if cause := c.kick.Load(); cause != nil && !heardOut(*cause) {
 			c.end(t, *cause)
 			return
 		}
@@ -335,7 +363,7 @@ func (c *Conn) readBuffer(shared []byte) []byte {
 // received takes what has been read into buf, which readBuffer gave.
 func (c *Conn) received(t *core.Turn, buf []byte) {
 	c.lastRead = c.srv.now()
-	c.quiet = false
+	c.quiet, c.hears = false, 0
 	c.srv.received.Add(uint64(len(buf)))
 	switch {
 	case c.owned && len(c.pend) > 0:
@@ -426,9 +454,20 @@ func (c *Conn) tick(t *core.Turn) {
 	case c.waiting:
 		c.lastRead = c.srv.now() // we did not read
 	}
-	if c.silence > 0 && c.srv.now()-c.lastRead >= int64(c.silence) {
-		c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
-		return
+	if c.silent() {
+		// It may have been us who did not listen: the machine was busy, or stood still.
+		soon := c.run.hear(t, c)
+		switch {
+		case c.ended:
+			return
+		case soon && c.hears < hearTries:
+			c.hears++
+			c.run.arm(c, c.srv.now()+int64(hearTime))
+			return
+		case c.silent():
+			c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
+			return
+		}
 	}
 	if c.beat > 0 {
 		c.handler.(Beater).Beat(t)
@@ -439,6 +478,14 @@ func (c *Conn) tick(t *core.Turn) {
 	c.quiet = true
 	c.armSilence()
 }
+
+// silent says whether the client is past its longest pause.
+func (c *Conn) silent() bool {
+	return c.silence > 0 && c.srv.now()-c.lastRead >= int64(c.silence)
+}
+
+// hearTime is how long a reader has to come to what has arrived, hearTries times.
+const hearTime = 50 * time.Millisecond
 
 // quietTime is how often a connection is looked at that may be silent.
 const quietTime = 60 * time.Second

@@ -20,6 +20,7 @@ type goConn struct {
 	size int // of the buffer that is read into
 
 	mu   sync.Mutex    // held by whoever feeds the connection
+	busy bool          // guarded by mu: something has arrived, and is being read
 	wake chan struct{} // tells a paused reader to go on
 }
 
@@ -30,6 +31,8 @@ type link interface {
 	adopt(c *Conn) error
 	// await waits until there is something to read.
 	await() error
+	// arrived says whether there is something to read.
+	arrived() bool
 	// read reads it, or returns ErrNothing.
 	read(p []byte) (int, error)
 }
@@ -135,9 +138,11 @@ func (g *goConn) serve(c *Conn) {
 		shared := getBuffer(g.size)
 		g.mu.Lock()
 		buf := c.readBuffer(shared[:g.size])
+		g.busy = true
 		g.mu.Unlock()
 		n, err := g.read(buf)
 		g.mu.Lock()
+		g.busy = false
 		if n > 0 && !c.ended {
 			t := c.srv.bus.NewTurn()
 			c.received(t, buf[:n])
@@ -171,6 +176,8 @@ func (l *tcpLink) adopt(c *Conn) error {
 func (l *tcpLink) await() error {
 	return l.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
 }
+
+func (l *tcpLink) arrived() bool { return arrived(l.raw) }
 
 func (l *tcpLink) read(p []byte) (int, error) { return l.nc.Read(p) }
 
@@ -242,6 +249,10 @@ func (g *goConn) run(c *Conn, f func(*core.Turn, *Conn)) {
 	if c.ended {
 		g.resume(t, c)
 	}
+}
+
+func (g *goConn) hear(_ *core.Turn, c *Conn) (soon bool) {
+	return !c.waiting && (g.busy || g.arrived())
 }
 
 func (g *goConn) resume(*core.Turn, *Conn) {

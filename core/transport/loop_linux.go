@@ -336,6 +336,14 @@ func (p *polledConn) arm(c *Conn, at int64) {
 	}
 }
 
+func (p *polledConn) hear(t *core.Turn, c *Conn) (soon bool) {
+	if !p.closed {
+		p.unread = true
+		p.loop.read(t, c)
+	}
+	return false
+}
+
 func (p *polledConn) resume(t *core.Turn, c *Conn) { p.loop.read(t, c) }
 
 func (p *polledConn) write(bufs [][]byte) (int, error) { return writeFD(p.fd, bufs) }

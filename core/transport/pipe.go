@@ -211,6 +211,11 @@ func (p *Pipe) run(c *Conn, f func(*core.Turn, *Conn)) {
 	t.End()
 }
 
+func (p *Pipe) hear(t *core.Turn, _ *Conn) (soon bool) {
+	p.feed(t)
+	return false
+}
+
 func (p *Pipe) resume(t *core.Turn, _ *Conn) { p.feed(t) }
 
 func (p *Pipe) arm(c *Conn, at int64) { c.srv.armShared(c, at) }

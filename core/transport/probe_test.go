@@ -44,6 +44,7 @@ type probe struct {
 	onDrained func(*core.Turn) // set before there is anything to drain
 
 	// owned by Feed, or by the test while nothing is fed
+	onFeed   func()
 	single   bool // consume one frame in each Feed
 	mute     bool // do not say how much is needed
 	waited   bool
@@ -78,6 +79,9 @@ var patterns struct {
 
 func (p *probe) Feed(t *core.Turn, data []byte) (r Result) {
 	p.feeds.Add(1)
+	if p.onFeed != nil {
+		p.onFeed()
+	}
 	p.lengths = append(p.lengths, len(data))
 	p.owned = append(p.owned, p.conn.Owned())
 	for {

@@ -118,6 +118,9 @@ func (w *Wire) Await() error {
 	return w.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
 }
 
+// arrived says whether there is something to read. It may be called by anybody.
+func (w *Wire) arrived() bool { return arrived(w.raw) }
+
 // adopt has writes go through without blocking from now on.
 func (w *Wire) adopt(c *Conn) error {
 	w.mu.Lock()

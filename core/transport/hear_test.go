@@ -1,0 +1,80 @@
+package transport
+
+import (
+	"testing"
+	"time"
+
+	"github.com/narumq/naru/core"
+)
+
+// deaf runs f while nothing of a connection is read: its event loop is busy with
+// another connection, or its goroutine is held.
+func (b *box) deaf(h *probe, c *client, other *probe, f func()) {
+	if _, ok := h.conn.run.(*goConn); ok {
+		h.inside(func(*core.Turn, *Conn) { f() })
+		return
+	}
+	busy, done := make(chan struct{}), make(chan struct{})
+	other.inside(func(*core.Turn, *Conn) {
+		other.onFeed = func() {
+			other.onFeed = nil
+			close(busy)
+			<-done
+		}
+	})
+	c.send(frame('s', ""))
+	<-busy
+	f()
+	close(done)
+}
+
+// TestTakenOverHeard: what a client sent before it connected anew is heard, as
+// far as it has arrived; whoever is kicked for another reason is not.
+func TestTakenOverHeard(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver)
+		addr := b.listen()
+		oc, other := b.dial(addr)
+		for _, s := range []struct{ kick, ends error }{
+			{core.ErrTakenOver, nil}, {core.ErrKicked, core.ErrKicked},
+		} {
+			c, h := b.dial(addr)
+			b.deaf(h, oc, other, func() {
+				c.send(frame('e', "last words"), frame('q', "goodbye"))
+				h.conn.Kick(s.kick)
+			})
+			h.ended(s.ends)
+			if s.ends == nil {
+				c.want("last wordsgoodbye")
+			}
+			c.wantEOF()
+		}
+
+		c, h := b.dial(addr)
+		c.send(frame('e', "half a frame")[:9])
+		wait(t, "it is read", func() bool { return h.feeds.Load() > 0 })
+		h.conn.Kick(core.ErrTakenOver)
+		h.ended(core.ErrTakenOver)
+		c.wantEOF()
+	})
+}
+
+// TestSilenceOfOurs: who did say something is not silent because nobody
+// listened.
+func TestSilenceOfOurs(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver)
+		addr := b.listen()
+		oc, other := b.dial(addr)
+		c, h := b.dial(addr)
+		const silence = 200
+		c.send(frame('l', number(silence)))
+		c.want(number(silence))
+		b.deaf(h, oc, other, func() {
+			c.send(frame('e', "alive"))
+			time.Sleep(2 * silence * time.Millisecond) // the silence is over
+		})
+		c.want("alive")
+		h.ended(core.ErrKeepAlive)
+	})
+}
