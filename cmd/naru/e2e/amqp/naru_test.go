@@ -101,7 +101,7 @@ policies:
   - {vhost: policies, name: length, pattern: length, apply_to: queues, definition: {max-length: 10, dead-letter-exchange: amq.direct}}
   - {vhost: policies, name: ttl, pattern: ttl, apply_to: queues, definition: {message-ttl: 100000, max-length: 3, overflow: reject-publish}}
 operator_policies:
-  - {vhost: policies, name: ttl, pattern: ttl, apply_to: queues, definition: {message-ttl: 200, max-length: 5}}
+  - {vhost: policies, name: ttl, pattern: ttl, apply_to: queues, definition: {message-ttl: 2000, max-length: 5}}
 `
 
 func naruUsers() (string, error) {

@@ -197,5 +197,5 @@ const rabbitDefinitions = `{
 "parameters": [
 	{"vhost": "small", "component": "vhost-limits", "name": "limits", "value": {"max-connections": 1, "max-queues": 1}},
 	{"vhost": "policies", "component": "operator_policy", "name": "ttl", "value":
-		{"pattern": "ttl", "apply-to": "queues", "priority": 0, "definition": {"message-ttl": 200, "max-length": 5}}}]
+		{"pattern": "ttl", "apply-to": "queues", "priority": 0, "definition": {"message-ttl": 2000, "max-length": 5}}}]
 }`
