@@ -46,7 +46,7 @@ func (f fakeBroker) runner(t *testing.T) *Runner {
 			}
 		}
 	})
-	return &Runner{Addr: addr, Patience: 300 * time.Millisecond}
+	return &Runner{Addr: addr, Patience: 1500 * time.Millisecond}
 }
 
 // TestRunner: the runner notices what is wrong, and only that.
@@ -71,8 +71,8 @@ func TestRunner(t *testing.T) {
 		{"a variable", deliver, "c1.1 < basic.deliver consumer-tag=$x delivery-tag=_ routing-key=$x | _ | _", "differs routing-key"},
 		{"another method", deliver, "c1.1 < basic.get-empty", "another method"},
 		{"another channel", deliver, "c1.2 < basic.get-empty", "it has received on channel 1 basic.deliver"},
-		{"unread at the end", deliver, "", "after the last step c1 has received on channel 1 basic.deliver"},
-		{"silence", deliver, "c1 silent 100ms", "received on channel 1"},
+		{"unread at the end", deliver, "sleep 1s # it is there by then", "after the last step c1 has received on channel 1 basic.deliver"},
+		{"silence", deliver, "c1 silent 3s", "received on channel 1"},
 		{"nothing", fakeBroker{}, "c1.1 < basic.get-empty", "received nothing"},
 		{"closed instead", fakeBroker{close: true}, "c1.1 < basic.get-empty", "closed"},
 		{"a close", fakeBroker{close: true}, "c1 < close", ""},
