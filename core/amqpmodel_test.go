@@ -359,8 +359,9 @@ func (m *amqpModel) put(c *amqpCopy, to []string, dying *[]modelDying) {
 		if ttl := mq.o.Limits.TTL; ttl != 0 && (k.expires == 0 || k.expires > m.now()+max(ttl, 0)) {
 			k.expires = m.now() + max(ttl, 0)
 		}
-		if mq.arrived++; mq.arrived > 1 || k.expires != 0 && k.expires <= m.now() && mq.exceeded(len(mq.list)+1, k.size) {
-			m.loose = true
+		_, size := mq.ready()
+		if mq.arrived++; mq.arrived > 1 || k.expires != 0 && k.expires <= m.now() && mq.exceeded(len(mq.list)+1, size+k.size) {
+			m.loose = true // it may take the place of another before it is seen to have expired
 		}
 		if k.expires != 0 && k.expires <= m.now() && mq.room() > 0 {
 			k.expires = 0 // it is taken at once
@@ -375,6 +376,9 @@ func (m *amqpModel) put(c *amqpCopy, to []string, dying *[]modelDying) {
 		mq.list = append(mq.list, &k)
 		mq.sort()
 		mq.pump(dying)
+		if n, size := mq.ready(); mq.o.Limits.Overflow == DropHead && lanes && mq.exceeded(n, size) {
+			mq.expire(dying) // what is dead must not cost one that lives
+		}
 		if mq.o.Limits.Overflow == DropHead {
 			for n, size := mq.ready(); n > 0 && mq.exceeded(n, size); n, size = mq.ready() {
 				o := mq.oldest()

@@ -282,6 +282,9 @@ func (q *Queue) tooMany(t *Turn) {
 		if ready == 0 || !l.exceeded(ready, bytes) {
 			return
 		}
+		if q.expireLanes(t) {
+			continue
+		}
 		dropped := false
 		for _, lane := range *q.named.lanes.snapshot.Load() {
 			if lane == nil {
@@ -299,6 +302,20 @@ func (q *Queue) tooMany(t *Turn) {
 			return
 		}
 	}
+}
+
+// expireLanes removes what has expired at the heads of the lanes: the room it
+// takes must not cost one that lives. It says whether there was anything.
+func (q *Queue) expireLanes(t *Turn) (some bool) {
+	q.eachLane(func(lane *Queue) bool {
+		lane.mu.Lock()
+		defer lane.mu.Unlock()
+		ready := lane.count - lane.unsettled
+		lane.expireLocked(t)
+		some = some || lane.count-lane.unsettled != ready
+		return true
+	})
+	return some
 }
 
 // waiting is what waits in all lanes.
