@@ -502,6 +502,13 @@ func (q *Queue) lendLocked(t *Turn, e *entry) bool {
 		// Nobody here may have it, and what stands behind must not wait for a
 		// change of rights. A named queue is kept for those who may consume it.
 		t.dropped(q, DropNotAuthorized, e.qos(), int(e.size))
+		if e.flags&flagMoved != 0 { // whoever asked for it counts on it
+			for _, c := range q.consumers {
+				if m, ok := c.sink.(Mover); ok {
+					t.Do(m.NotMoved)
+				}
+			}
+		}
 		q.removeLocked(t, e)
 		return true
 	}

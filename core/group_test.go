@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -302,6 +303,45 @@ func TestMoveFirst(t *testing.T) {
 	x.settle()
 	if n, _ := x.Stored(); n != 0 {
 		t.Errorf("%d are left", n)
+	}
+}
+
+// countingMover counts what did not come.
+type countingMover struct {
+	mover
+	missed *atomic.Int32
+}
+
+func (m countingMover) NotMoved(*Turn) { m.missed.Add(1) }
+
+// TestMoveRevoked: a member that asked for a message, and may not have it any
+// more when it comes, is told, so that it does not wait for it.
+func TestMoveRevoked(t *testing.T) {
+	book := &rulebook{rule: anything}
+	x := newBox(t, withRules(quickRules{book}))
+	c := x.connect("c", persistent)
+	missed := new(atomic.Int32)
+	m := countingMover{mover{c}, missed}
+	c.subscribe("$share/g/a", ExactlyOnce)
+	x.turn(func(tn *Turn) {
+		c.s.Consumer().Cancel(tn)
+		c.s.subs.list[0].stop(tn)
+		c.s.Start(tn, m, 10, 65535)
+	})
+	pub := x.connect("pub")
+	x.settle()
+	x.hold(true)
+	pub.publish("a", "1", ExactlyOnce)
+	x.turn(func(tn *Turn) { c.s.subs.list[0].from.committed(tn, 0, 1) }) // as if it were: the move is the second commit
+	book.set(refuse("c receive a"))
+	x.RevokeRights()
+	x.hold(false)
+	x.settle()
+	if got := c.take(); len(got) != 0 || missed.Load() != 1 {
+		t.Errorf("got %+v; told of %d that do not come, not 1", got, missed.Load())
+	}
+	if n := x.Stats().Dropped[DropNotAuthorized]; n != 1 {
+		t.Errorf("%d drops are counted", n)
 	}
 }
 

@@ -97,7 +97,7 @@ func (c *conn) NotMoved(t *core.Turn) {
 	o := c.tc.Out()
 	o.Lock()
 	defer o.Unlock()
-	c.out.moving--
+	c.out.moving = max(0, c.out.moving-1) // what comes of a former connection was not counted
 	c.out.resumeLocked(t)
 }
 
