@@ -146,7 +146,7 @@ func (c *Conn) Owned() bool { return c.owned }
 // LoggedIn lifts the limits that hold before login. silence is the longest
 // pause between reads from now on, 0: any.
 func (c *Conn) LoggedIn(silence time.Duration) {
-	c.loggedIn, c.limit, c.silence = true, 0, silence
+	c.loggedIn, c.limit, c.silence, c.hears = true, 0, silence, 0
 	c.armSilence()
 }
 
@@ -363,7 +363,10 @@ func (c *Conn) readBuffer(shared []byte) []byte {
 // received takes what has been read into buf, which readBuffer gave.
 func (c *Conn) received(t *core.Turn, buf []byte) {
 	c.lastRead = c.srv.now()
-	c.quiet, c.hears = false, 0
+	c.quiet = false
+	if c.loggedIn {
+		c.hears = 0
+	}
 	c.srv.received.Add(uint64(len(buf)))
 	switch {
 	case c.owned && len(c.pend) > 0:
@@ -448,26 +451,11 @@ func (c *Conn) tick(t *core.Turn) {
 		return
 	case c.ended:
 		return
-	case !c.loggedIn:
-		c.end(t, fmt.Errorf("%w: no login within %v", core.ErrKeepAlive, c.srv.limits().AuthTimeout))
-		return
-	case c.waiting:
+	case c.loggedIn && c.waiting:
 		c.lastRead = c.srv.now() // we did not read
 	}
-	if c.silent() {
-		// It may have been us who did not listen: the machine was busy, or stood still.
-		soon := c.run.hear(t, c)
-		switch {
-		case c.ended:
-			return
-		case soon && c.hears < hearTries:
-			c.hears++
-			c.run.arm(c, c.srv.now()+int64(hearTime))
-			return
-		case c.silent():
-			c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
-			return
-		}
+	if (!c.loggedIn || c.silent()) && !c.heard(t) {
+		return
 	}
 	if c.beat > 0 {
 		c.handler.(Beater).Beat(t)
@@ -477,6 +465,28 @@ func (c *Conn) tick(t *core.Turn) {
 	}
 	c.quiet = true
 	c.armSilence()
+}
+
+// heard says whether a connection whose time is over, for its login or for a sign
+// of life, goes on: it may have been us who did not listen, because the machine
+// was busy, or stood still. If not it is ended, or looked at again soon.
+func (c *Conn) heard(t *core.Turn) bool {
+	last := c.lastRead
+	soon := c.run.hear(t, c)
+	switch {
+	case c.ended:
+		return false
+	case c.loggedIn && !c.silent():
+		return true
+	case (soon || c.lastRead != last) && c.hears < hearTries:
+		c.hears++
+		c.run.arm(c, c.srv.now()+int64(hearTime))
+	case c.loggedIn:
+		c.end(t, fmt.Errorf("%w: silent for %v", core.ErrKeepAlive, c.silence))
+	default:
+		c.end(t, fmt.Errorf("%w: no login within %v", core.ErrKeepAlive, c.srv.limits().AuthTimeout))
+	}
+	return false
 }
 
 // silent says whether the client is past its longest pause.

@@ -59,6 +59,30 @@ func TestTakenOverHeard(t *testing.T) {
 	})
 }
 
+// TestLoginHeard: who has asked to be let in in time is, and nobody else.
+func TestLoginHeard(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver, func(o *boxOptions) { o.AuthTimeout = time.Hour })
+		addr := b.listen()
+		oc, other := b.dial(addr)
+		c, h := b.dial(addr)
+		drip, d := b.dial(addr)
+		const limit = 200 * time.Millisecond
+		for _, p := range []*probe{h, d} {
+			p.inside(func(_ *core.Turn, c *Conn) { c.run.arm(c, b.srv.now()+int64(limit)) })
+		}
+		b.deaf(h, oc, other, func() {
+			c.send(frame('l', number(0)))
+			drip.send(frame('l', number(0))[:1])
+			time.Sleep(2 * limit) // the time is over
+		})
+		c.want(number(0))
+		d.ended(core.ErrKeepAlive)
+		c.send(frame('e', "served"))
+		c.want("served")
+	})
+}
+
 // TestSilenceOfOurs: who did say something is not silent because nobody
 // listened.
 func TestSilenceOfOurs(t *testing.T) {
