@@ -306,6 +306,7 @@ func (c *client) subscribe(filter string, qos QoS) {
 		if wait, err := c.s.Subscribe(t, filter, qos, 0); wait != nil || err != nil {
 			c.x.t.Fatalf("subscribe to %q: wait %v, %v", filter, wait != nil, err)
 		}
+		c.s.Subscribed(t)
 	})
 }
 

@@ -63,15 +63,39 @@ func (l *replayList) add(r replay) {
 	l.due.Store(true)
 }
 
-// tell lets the replay of that number begin; all of them if it is 0.
-func (l *replayList) tell(number uint64) {
+// Subscribed says that the replies of the turn have the answer to what has been
+// subscribed to. When they have left the gate the retained messages follow.
+func (s *Session) Subscribed(t *Turn) {
+	l := s.replayList()
+	if !l.due.Load() {
+		return
+	}
+	last := uint64(0)
+	l.mu.Lock()
+	for i := range l.list {
+		if !l.list[i].told {
+			last = max(last, l.list[i].number)
+		}
+	}
+	l.mu.Unlock()
+	if last == 0 {
+		return
+	}
+	t.After(func(t *Turn) {
+		l.tell(last)
+		s.Replay(t)
+	})
+}
+
+// tell lets the replays up to that number begin. Numbers grow.
+func (l *replayList) tell(last uint64) {
 	if l == noReplays {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.list {
-		if number == 0 || l.list[i].number == number {
+		if l.list[i].number <= last {
 			l.list[i].told = true
 		}
 	}

@@ -96,6 +96,12 @@ func TestReplayWaitsForSuback(t *testing.T) {
 					t.Fatalf("subscribe: wait %v, %v", wait != nil, err)
 				}
 			}
+		})
+		goOn()
+		x.settle()
+		expect("while rights are asked for", c.take())
+		c.feed(0, func(tn *Turn) {
+			c.s.Subscribed(tn)
 			goOn()
 			expect("before SUBACK", c.take())
 		})

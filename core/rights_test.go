@@ -69,7 +69,13 @@ func forbidden(t *testing.T, err error) bool {
 }
 
 func (c *client) trySubscribe(filter string, qos QoS) error {
-	return c.feedRetry("", func(t *Turn) (Wait, error) { return c.s.Subscribe(t, filter, qos, 0) })
+	return c.feedRetry("", func(t *Turn) (Wait, error) {
+		w, err := c.s.Subscribe(t, filter, qos, 0)
+		if w == nil && err == nil {
+			c.s.Subscribed(t)
+		}
+		return w, err
+	})
 }
 
 func (c *client) tryPublish(topic, payload string, qos QoS, retain bool) error {

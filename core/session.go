@@ -195,7 +195,7 @@ func (s *Session) Start(t *Turn, sink Sink, limit, span int) {
 	for i := range s.subs.list {
 		s.subs.list[i].start(t, s, sink)
 	}
-	s.replayList().tell(0)
+	s.replayList().tell(math.MaxUint64)
 	s.Replay(t)
 }
 

@@ -83,7 +83,7 @@ func (s *Session) changeSubs(f func()) {
 func (s *Session) Subscriptions() int { return len(s.subs.list) }
 
 // Subscribe adds a subscription, or replaces the one with the same filter, and
-// has the matching retained messages sent. Filters of the form
+// has the matching retained messages sent after Subscribed. Filters of the form
 // $share/group/filter join a shared subscription; $queue/name consumes from a
 // declared queue. The client may be told when the turn is committed. Errors:
 // ErrBadAddress, ErrNotAuthorized, ErrNotFound, ErrQuota.
@@ -139,10 +139,6 @@ func (s *Session) Subscribe(t *Turn, filter string, qos QoS, limit int) (Wait, e
 	}
 	if number != 0 {
 		s.addReplay(replay{filter: filter, qos: qos, number: number})
-		t.After(func(t *Turn) { // behind SUBACK
-			s.replayList().tell(number)
-			s.Replay(t)
-		})
 	}
 	t.Event(Subscribed{Identity: &s.principal().Identity, Filter: filter, QoS: qos})
 	return nil, nil

@@ -167,7 +167,7 @@ func (c *Conn) Kick(cause error) {
 	switch {
 	case !c.kick.CompareAndSwap(nil, &cause):
 	case heardOut(cause):
-		c.hearOut(cause, hearTries)
+		c.hearOut(cause, 0)
 	default:
 		c.run.post(c, func(t *core.Turn, c *Conn) { c.end(t, cause) })
 	}
@@ -178,17 +178,26 @@ func heardOut(cause error) bool { return errors.Is(cause, core.ErrTakenOver) }
 // hearTries is how often somebody else is given time to read what has arrived.
 const hearTries = 20
 
+// hearOut ends the connection when all that has arrived is read, or after a while.
+// What it waits for, the disk or an answer about rights, may take longer than that.
 func (c *Conn) hearOut(cause error, tries int) {
 	c.run.post(c, func(t *core.Turn, c *Conn) {
-		if !c.ended && c.run.hear(t, c) && tries > 1 {
-			c.srv.spawned.Add(1)
-			time.AfterFunc(time.Millisecond, func() {
-				defer c.srv.spawned.Done()
-				c.hearOut(cause, tries-1)
-			})
+		if c.ended {
 			return
 		}
-		c.end(t, cause)
+		soon, pause, most := c.run.hear(t, c), time.Millisecond, hearTries
+		if c.waiting {
+			soon, pause, most = true, 10*time.Millisecond, 5*hearTries
+		}
+		if c.ended || !soon || tries >= most {
+			c.end(t, cause)
+			return
+		}
+		c.srv.spawned.Add(1)
+		time.AfterFunc(pause, func() {
+			defer c.srv.spawned.Done()
+			c.hearOut(cause, tries+1)
+		})
 	})
 }
 

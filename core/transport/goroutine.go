@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,7 +21,6 @@ type goConn struct {
 	size int // of the buffer that is read into
 
 	mu   sync.Mutex    // held by whoever feeds the connection
-	busy bool          // guarded by mu: something has arrived, and is being read
 	wake chan struct{} // tells a paused reader to go on
 }
 
@@ -31,7 +31,8 @@ type link interface {
 	adopt(c *Conn) error
 	// await waits until there is something to read.
 	await() error
-	// arrived says whether there is something to read.
+	// arrived says whether there is something that was not fed: at the socket, or
+	// in the hands of who reads. It may be called by anybody.
 	arrived() bool
 	// read reads it, or returns ErrNothing.
 	read(p []byte) (int, error)
@@ -138,11 +139,9 @@ func (g *goConn) serve(c *Conn) {
 		shared := getBuffer(g.size)
 		g.mu.Lock()
 		buf := c.readBuffer(shared[:g.size])
-		g.busy = true
 		g.mu.Unlock()
 		n, err := g.read(buf)
 		g.mu.Lock()
-		g.busy = false
 		if n > 0 && !c.ended {
 			t := c.srv.bus.NewTurn()
 			c.received(t, buf[:n])
@@ -166,6 +165,7 @@ type tcpLink struct {
 	conn *Conn
 	nc   *net.TCPConn
 	raw  syscall.RawConn
+	idle atomic.Bool // who reads waits for the socket
 }
 
 func (l *tcpLink) adopt(c *Conn) error {
@@ -174,10 +174,12 @@ func (l *tcpLink) adopt(c *Conn) error {
 }
 
 func (l *tcpLink) await() error {
+	l.idle.Store(true)
+	defer l.idle.Store(false)
 	return l.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
 }
 
-func (l *tcpLink) arrived() bool { return arrived(l.raw) }
+func (l *tcpLink) arrived() bool { return !l.idle.Load() || arrived(l.raw) }
 
 func (l *tcpLink) read(p []byte) (int, error) { return l.nc.Read(p) }
 
@@ -252,7 +254,7 @@ func (g *goConn) run(c *Conn, f func(*core.Turn, *Conn)) {
 }
 
 func (g *goConn) hear(_ *core.Turn, c *Conn) (soon bool) {
-	return !c.waiting && (g.busy || g.arrived())
+	return !c.waiting && g.arrived()
 }
 
 func (g *goConn) resume(*core.Turn, *Conn) {

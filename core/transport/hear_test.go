@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -56,6 +57,56 @@ func TestTakenOverHeard(t *testing.T) {
 		h.conn.Kick(core.ErrTakenOver)
 		h.ended(core.ErrTakenOver)
 		c.wantEOF()
+	})
+}
+
+// TestTakenOverHeardOut: a goodbye is heard behind much else, and behind what
+// waits for the disk.
+func TestTakenOverHeardOut(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver, func(o *boxOptions) { o.Unconfirmed = 20_000 })
+		addr := b.listen()
+		oc, other := b.dial(addr)
+		c, h := b.dial(addr)
+		c.send(frame('l', number(0)))
+		c.want(number(0))
+		c.send(bytes.Repeat(frame('s', string(pattern(996))), 20_000), frame('e', "warm")) // the kernel widens its buffers
+		c.want("warm")
+		much := append(bytes.Repeat(frame('s', string(pattern(996))), 400), frame('q', "goodbye")...)
+		b.deaf(h, oc, other, func() {
+			c.send(much)
+			h.conn.Kick(core.ErrTakenOver)
+		})
+		h.ended(nil)
+
+		c, h = b.dial(addr)
+		c.send(frame('l', number(0)))
+		c.want(number(0))
+		b.st.Hold()
+		c.send(frame('p', string(pattern(30_000))))
+		wait(t, "it waits for the disk", h.paused)
+		c.send(frame('q', "goodbye"))
+		h.conn.Kick(core.ErrTakenOver)
+		h.inside(func(*core.Turn, *Conn) {}) // the kick has been looked at
+		b.st.Release()
+		h.ended(nil)
+	})
+}
+
+// TestTakenOverStuck: who waits for the disk for long is not heard out.
+func TestTakenOverStuck(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver, func(o *boxOptions) { o.Unconfirmed = 20_000 })
+		c, h := b.dial(b.listen())
+		c.send(frame('l', number(0)))
+		c.want(number(0))
+		b.st.Hold()
+		t.Cleanup(b.st.Release) // before the bus is closed
+		c.send(frame('p', string(pattern(30_000))))
+		wait(t, "it waits for the disk", h.paused)
+		c.send(frame('q', "goodbye"))
+		h.conn.Kick(core.ErrTakenOver)
+		h.ended(core.ErrTakenOver)
 	})
 }
 

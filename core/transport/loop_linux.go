@@ -39,7 +39,8 @@ type loop struct {
 	// owned by run
 	conns   []*Conn // by descriptor
 	wheel   *wheel.Wheel[*Conn]
-	again   []*Conn // have more to read than they were given time for
+	again   []*Conn // have more to read than they were given time for, each once
+	spare   []*Conn // memory for again
 	buf     []byte
 	busy    bool               // several events came at once: there may be more
 	yielded int64              // when it last gave up its processor, of the server's clock
@@ -157,6 +158,8 @@ func (l *loop) run() {
 			l.srv.bus.Fatal(fmt.Errorf("epoll: %w", err))
 			return
 		}
+		again := l.again
+		l.again = l.spare[:0]
 		t := l.srv.bus.NewTurn()
 		for i := range events[:n] {
 			l.handle(t, &events[i])
@@ -164,7 +167,7 @@ func (l *loop) run() {
 				t.Flush()
 			}
 		}
-		l.readAgain(t)
+		l.readAgain(t, again)
 		l.wheel.Advance(l.srv.now(), func(w *wheel.Timer[*Conn]) { w.Owner.tick(t) })
 		closed := l.readMail(t)
 		t.End()
@@ -220,7 +223,9 @@ func (l *loop) handle(t *core.Turn, ev *unix.EpollEvent) {
 				c.stopWait() // nobody will hear what it waits for
 			}
 		}
-		l.read(t, c)
+		if !p.queued { // or it has two shares of one round
+			l.read(t, c)
+		}
 	}
 }
 
@@ -230,7 +235,10 @@ func (l *loop) read(t *core.Turn, c *Conn) {
 	p := c.run.(*polledConn)
 	for i := 0; p.unread && !c.waiting; i++ {
 		if i == maxReads {
-			l.again = append(l.again, c)
+			if !p.queued {
+				p.queued = true
+				l.again = append(l.again, c)
+			}
 			return
 		}
 		buf := c.readBuffer(l.buf)
@@ -265,17 +273,16 @@ func (l *loop) read(t *core.Turn, c *Conn) {
 	}
 }
 
-func (l *loop) readAgain(t *core.Turn) {
-	if len(l.again) == 0 {
-		return
-	}
-	list := l.again
-	l.again = nil
-	for _, c := range list {
+// readAgain reads on where the last round has left off.
+func (l *loop) readAgain(t *core.Turn, list []*Conn) {
+	for i, c := range list {
+		list[i] = nil
 		if p := c.run.(*polledConn); !p.closed {
+			p.queued = false
 			l.read(t, c)
 		}
 	}
+	l.spare = list
 }
 
 func (l *loop) readMail(t *core.Turn) (closed bool) {
@@ -324,6 +331,7 @@ type polledConn struct {
 	unread bool // there may be something to read
 	last   bool // the peer has closed its side: read on to the end
 	closed bool
+	queued bool // in again
 }
 
 func (p *polledConn) post(c *Conn, f func(*core.Turn, *Conn)) { p.loop.send(posted{c: c, f: f}) }
@@ -337,11 +345,12 @@ func (p *polledConn) arm(c *Conn, at int64) {
 }
 
 func (p *polledConn) hear(t *core.Turn, c *Conn) (soon bool) {
-	if !p.closed {
-		p.unread = true
-		p.loop.read(t, c)
+	if p.closed {
+		return false
 	}
-	return false
+	p.unread = true
+	p.loop.read(t, c)
+	return p.queued
 }
 
 func (p *polledConn) resume(t *core.Turn, c *Conn) { p.loop.read(t, c) }

@@ -19,7 +19,8 @@ import (
 type Wire struct {
 	net.Conn // *net.TCPConn or *net.UnixConn
 	raw      syscall.RawConn
-	head     []byte // read already, and not yet given to the layer; owned by who reads
+	idle     atomic.Bool // who reads waits for the socket
+	head     []byte      // read already, and not yet given to the layer; owned by who reads
 
 	// of a wire that the server has accepted; set before anybody else has it
 	srv       *Server
@@ -85,6 +86,8 @@ func (w *Wire) Read(p []byte) (int, error) {
 	if len(w.head) > 0 {
 		return w.readHead(p), nil
 	}
+	w.idle.Store(true)
+	defer w.idle.Store(false)
 	return w.Conn.Read(p)
 }
 
@@ -115,11 +118,13 @@ func (w *Wire) Await() error {
 	if len(w.head) > 0 {
 		return nil
 	}
+	w.idle.Store(true)
+	defer w.idle.Store(false)
 	return w.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
 }
 
-// arrived says whether there is something to read. It may be called by anybody.
-func (w *Wire) arrived() bool { return arrived(w.raw) }
+// arrived: see link.
+func (w *Wire) arrived() bool { return !w.idle.Load() || arrived(w.raw) }
 
 // adopt has writes go through without blocking from now on.
 func (w *Wire) adopt(c *Conn) error {

@@ -47,6 +47,7 @@ func (c *conn) subscribe(t *core.Turn, body []byte) (core.Wait, error) {
 		}
 	}
 	c.reply(t, func(b []byte) []byte { return append(packet.AppendSubackHead(b, id, n), codes...) })
+	c.session.Subscribed(t)
 	return nil, nil
 }
 
