@@ -171,6 +171,37 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// CheckFiles reads the files that the listeners name, as they do when the node
+// starts: the error is what it would not start for. doubts is what it would tell
+// as a warning. Of a protocol that is not served no file is looked at then or now.
+func (c *Config) CheckFiles() (doubts []string, err error) {
+	var errs []error
+	check := func(enabled bool, path string, i int, l transport.ListenConfig) {
+		if !enabled || l.TLS == nil {
+			return
+		}
+		path = fmt.Sprintf("%s.listeners.%d.tls", path, i)
+		found, err := l.TLS.CheckFiles()
+		for _, d := range found {
+			doubts = append(doubts, path+": "+d)
+		}
+		for _, err := range parts(err) {
+			errs = append(errs, fmt.Errorf("%s: %w", path, err))
+		}
+	}
+	for i, l := range c.MQTT.Listeners {
+		check(c.MQTT.Enabled, "mqtt", i, l.ListenConfig)
+	}
+	for i, l := range c.AMQP.Listeners {
+		check(c.AMQP.Enabled, "amqp", i, l.ListenConfig)
+	}
+	carries := c.MQTT.Enabled || c.AMQP.Enabled // else WebSocket is not served
+	for i, l := range c.WS.Listeners {
+		check(c.WS.Enabled && carries, "ws", i, l.ListenConfig)
+	}
+	return doubts, errors.Join(errs...)
+}
+
 // given is what p points at, or nothing.
 func given[T any](p *T) (v T) {
 	if p != nil {

@@ -58,16 +58,24 @@ func configCommand() *cobra.Command {
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
-		Short: "Check a configuration file",
-		Args:  arguments(1, 1, "FILE"),
+		Short: "Check a configuration file, and the certificates and keys that it names",
+		Long: `Check a configuration file, and the certificates and keys that it names.
+
+The files are read as "naru serve" reads them when it starts: run it as the same user,
+and in the same directory if their names are relative.`,
+		Args: arguments(1, 1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			src := source{file: args[0]}
-			_, report, err := src.load()
+			cfg, report, err := src.load()
 			if err != nil {
 				return err
 			}
-			for _, w := range report.Warnings {
+			doubts, err := cfg.CheckFiles()
+			for _, w := range append(report.Warnings, doubts...) {
 				fmt.Fprintln(cmd.OutOrStdout(), "warning:", w)
+			}
+			if err != nil {
+				return fmt.Errorf("configuration:\n%w", err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), args[0], "is good")
 			return nil

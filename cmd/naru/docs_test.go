@@ -50,7 +50,7 @@ environment, command line. A list or map replaces the one before it; a deeper pa
 (` + "`mqtt.listeners.0.address`" + `) changes a part.
 
 ` + "`naru config`" + ` prints what is in force and where each value comes from;
-` + "`naru check FILE`" + ` validates.
+` + "`naru check FILE`" + ` validates, and reads the certificates and keys that it names.
 
 This page is generated from the structs (` + "`make docs`" + `).
 

@@ -39,11 +39,12 @@ func newKeyring(cfg TLS, log *slog.Logger) (*keyring, error) {
 	k := &keyring{cfg: cfg.withDefaults(), log: log}
 	k.base = &tls.Config{MinVersion: minVersions[k.cfg.MinVersion], GetConfigForClient: k.forClient}
 	k.mu.looked, k.mu.seen = time.Now(), k.stat()
-	c, err := k.load()
+	c, doubts, err := k.cfg.load()
 	if err != nil {
 		return nil, err
 	}
 	k.now.Store(c)
+	k.warn(doubts)
 	return k, nil
 }
 
@@ -81,7 +82,7 @@ func (k *keyring) reload() error {
 
 // replaceLocked reads the files. changed says whether that is news.
 func (k *keyring) replaceLocked(changed bool) error {
-	c, err := k.load()
+	c, doubts, err := k.cfg.load()
 	if err != nil {
 		k.log.Error("certificates not reloaded, the old ones stay in force", "err", err)
 		return err
@@ -89,8 +90,15 @@ func (k *keyring) replaceLocked(changed bool) error {
 	k.now.Store(c)
 	if changed {
 		k.log.Info("certificates reloaded", "valid_until", c.Certificates[0].Leaf.NotAfter)
+		k.warn(doubts)
 	}
 	return nil
+}
+
+func (k *keyring) warn(doubts []string) {
+	for _, d := range doubts {
+		k.log.Warn("a certificate is not valid now", "which", d)
+	}
 }
 
 func (k *keyring) files() []string {
@@ -125,42 +133,82 @@ func same(a, b []os.FileInfo) bool {
 	return true
 }
 
-// load makes a configuration of what the files say now.
-func (k *keyring) load() (*tls.Config, error) {
-	c := &tls.Config{
-		MinVersion: minVersions[k.cfg.MinVersion],
-		ClientAuth: clientAuths[k.cfg.ClientAuth],
+// CheckFiles reads the files as a listener does when it is opened. The error is
+// what it would not be opened for, in all of them; doubts are what it would be
+// opened with all the same, and of no use: certificates that are not valid now.
+func (t TLS) CheckFiles() (doubts []string, err error) {
+	_, doubts, err = t.withDefaults().load()
+	return doubts, err
+}
+
+// load makes a configuration of what the files say now. See CheckFiles for doubts.
+func (t TLS) load() (c *tls.Config, doubts []string, err error) {
+	c = &tls.Config{
+		MinVersion: minVersions[t.MinVersion],
+		ClientAuth: clientAuths[t.ClientAuth],
 		// Each client shows its certificate each time: whether a resumed session
 		// is held against a client_ca that has changed since is then no question.
-		SessionTicketsDisabled: k.cfg.ClientAuth != "none",
+		SessionTicketsDisabled: t.ClientAuth != "none",
 		// Small records first serve browsers that draw while a page arrives;
 		// here the packet is of use when it is whole.
 		DynamicRecordSizingDisabled: true,
 	}
-	for _, p := range k.cfg.pairs() {
+	var errs []error
+	for _, p := range t.pairs() {
 		pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %s with key %s: %w", p.Cert, p.Key, err)
+			errs = append(errs, fmt.Errorf("certificate %s with key %s: %w", p.Cert, p.Key, err))
+			continue
 		}
 		c.Certificates = append(c.Certificates, pair)
-	}
-	if k.cfg.ClientCA != "" {
-		var err error
-		if c.ClientCAs, err = loadAuthorities(k.cfg.ClientCA); err != nil {
-			return nil, fmt.Errorf("client_ca %s: %w", k.cfg.ClientCA, err)
+		for i, der := range pair.Certificate {
+			cert, err := x509.ParseCertificate(der)
+			if err == nil {
+				err = inTime(cert)
+			}
+			if err != nil {
+				doubts = append(doubts, fmt.Sprintf("certificate %s, number %d in it: %v", p.Cert, i+1, err))
+			}
 		}
 	}
-	return c, nil
+	if t.ClientCA != "" {
+		all, err := loadAuthorities(t.ClientCA)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("client_ca %s: %w", t.ClientCA, err))
+		}
+		c.ClientCAs = x509.NewCertPool()
+		for i, cert := range all {
+			c.ClientCAs.AddCert(cert)
+			if err := inTime(cert); err != nil {
+				doubts = append(doubts, fmt.Sprintf("client_ca %s, number %d in it: %v", t.ClientCA, i+1, err))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, doubts, err
+	}
+	return c, doubts, nil
+}
+
+// inTime says why a certificate is not valid now, as far as time goes.
+func inTime(c *x509.Certificate) error {
+	switch now := time.Now(); {
+	case now.After(c.NotAfter):
+		return fmt.Errorf("%s has expired at %s", c.Subject, c.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("%s is not valid before %s", c.Subject, c.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // loadAuthorities reads a file of certificates, and takes all of them or none:
 // x509.CertPool would pass over what it cannot read.
-func loadAuthorities(name string) (*x509.CertPool, error) {
+func loadAuthorities(name string) (certs []*x509.Certificate, err error) {
 	all, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	pool, n, rest := x509.NewCertPool(), 0, all
+	n, rest := 0, all
 	for {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil {
@@ -177,7 +225,7 @@ func loadAuthorities(name string) (*x509.CertPool, error) {
 		if !cert.IsCA {
 			return nil, fmt.Errorf("certificate %d (%s) is not one of an authority", n, cert.Subject)
 		}
-		pool.AddCert(cert)
+		certs = append(certs, cert)
 	}
 	switch {
 	case n == 0:
@@ -185,5 +233,5 @@ func loadAuthorities(name string) (*x509.CertPool, error) {
 	case n != bytes.Count(all, []byte("-----BEGIN")): // pem passes over it as well
 		return nil, errors.New("a part of it is no PEM")
 	}
-	return pool, nil
+	return certs, nil
 }
