@@ -101,6 +101,38 @@ func TestCheckUnserved(t *testing.T) {
 	}
 }
 
+// TestReloadBadCertificate: what is wrong with a certificate is told once when the
+// configuration is read again, with the listener.
+func TestReloadBadCertificate(t *testing.T) {
+	e := &edge{T: t, dir: t.TempDir()}
+	e.certificates()
+	src := e.listener(t, "mqtt", "cert: DIR/server.pem, key: DIR/server.key")
+	cfg, report, err := src.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	n := newNode(cfg, slog.New(slog.NewTextHandler(&out, nil)))
+	defer func() {
+		if err := n.close(t.Context()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}()
+	if err := n.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(e.dir, "alice.key"), filepath.Join(e.dir, "server.key")); err != nil {
+		t.Fatal(err)
+	}
+	out.Reset() // nobody connects, so nobody else writes
+	r := newReloader(n, new(slog.LevelVar), src, report)
+	r.log(r.reload())
+	log := out.String()
+	if strings.Count(log, "level=ERROR") != 1 || strings.Count(log, "does not match") != 1 || !strings.Contains(log, "listener 127.0.0.1:0: ") {
+		t.Errorf("the log of a reload:\n%s", log)
+	}
+}
+
 // listener writes a configuration with one listener, that with TLS.
 func (e *edge) listener(t *testing.T, protocol, tls string) source {
 	t.Helper()

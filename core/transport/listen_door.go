@@ -87,7 +87,7 @@ func (s *Server) newEntrance(lc ListenConfig) (*entrance, error) {
 	}}
 	var err error
 	if lc.TLS != nil { // before the socket is open
-		if e.keys, err = newKeyring(*lc.TLS, s.log.With("listener", lc.Address)); err != nil {
+		if e.keys, err = newKeyring(lc.Address, *lc.TLS, s.log); err != nil {
 			return nil, fmt.Errorf("listen on %s: tls: %w", lc.Address, err)
 		}
 	}

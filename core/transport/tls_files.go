@@ -17,10 +17,11 @@ import (
 // A keyring holds what the files of a listener say, and reads them again when
 // they have changed. Nothing runs for it: it looks when a client comes.
 type keyring struct {
-	cfg  TLS
-	log  *slog.Logger
-	base *tls.Config // asks for the one in force
-	now  atomic.Pointer[tls.Config]
+	address string // of the listener, as configured
+	cfg     TLS
+	log     *slog.Logger
+	base    *tls.Config // asks for the one in force
+	now     atomic.Pointer[tls.Config]
 
 	mu struct {
 		sync.Mutex
@@ -32,11 +33,11 @@ type keyring struct {
 // lookInterval is how often files are looked at, at most.
 const lookInterval = time.Second
 
-func newKeyring(cfg TLS, log *slog.Logger) (*keyring, error) {
+func newKeyring(address string, cfg TLS, log *slog.Logger) (*keyring, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	k := &keyring{cfg: cfg.withDefaults(), log: log}
+	k := &keyring{address: address, cfg: cfg.withDefaults(), log: log.With("listener", address)}
 	k.base = &tls.Config{MinVersion: minVersions[k.cfg.MinVersion], GetConfigForClient: k.forClient}
 	k.mu.looked, k.mu.seen = time.Now(), k.stat()
 	c, doubts, err := k.cfg.load()
@@ -66,25 +67,31 @@ func (k *keyring) look() {
 	k.mu.looked = time.Now()
 	if seen := k.stat(); !same(seen, k.mu.seen) {
 		k.mu.seen = seen
-		_ = k.replaceLocked(true) // it has been logged
+		if err := k.replaceLocked(true); err != nil {
+			k.log.Error("certificates not reloaded, the old ones stay in force", "err", err)
+		}
 	}
 }
 
-// reload reads the files again, changed or not.
+// reload reads the files again, changed or not. Its error is the caller's to tell:
+// clients find nothing new in the same files.
 func (k *keyring) reload() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	seen := k.stat()
 	changed := !same(seen, k.mu.seen)
 	k.mu.looked, k.mu.seen = time.Now(), seen
-	return k.replaceLocked(changed)
+	if err := k.replaceLocked(changed); err != nil {
+		return fmt.Errorf("listener %s: %w", k.address, err)
+	}
+	return nil
 }
 
-// replaceLocked reads the files. changed says whether that is news.
+// replaceLocked reads the files, and keeps what it has if they are no good.
+// changed says whether it is news that they are.
 func (k *keyring) replaceLocked(changed bool) error {
 	c, doubts, err := k.cfg.load()
 	if err != nil {
-		k.log.Error("certificates not reloaded, the old ones stay in force", "err", err)
 		return err
 	}
 	k.now.Store(c)

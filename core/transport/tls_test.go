@@ -250,7 +250,7 @@ func TestTLSKick(t *testing.T) {
 func TestTLSHoldsNoBuffer(t *testing.T) {
 	ca, files := newAuthority(t), newKeyFiles(t)
 	pair := files.put("server", ca.issue("broker"))
-	keys, err := newKeyring(TLS{Cert: pair.Cert, Key: pair.Key}, slog.New(slog.DiscardHandler))
+	keys, err := newKeyring("", TLS{Cert: pair.Cert, Key: pair.Key}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
