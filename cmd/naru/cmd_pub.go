@@ -123,7 +123,7 @@ func (o *pubOptions) run(cmd *cobra.Command, args []string) error {
 			return fmt.Errorf("the message has %d bytes, and MQTT carries %d at most", len(payload), most)
 		}
 	}
-	conn, err := o.connect(ctx, f.Changed, c)
+	conn, err := o.connect(ctx, cmd, c)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (o *pubOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // connect makes a connection of the protocol that the URL names.
-func (o *pubOptions) connect(ctx context.Context, changed func(flag string) bool, c client.Options) (publisher, error) {
+func (o *pubOptions) connect(ctx context.Context, cmd *cobra.Command, c client.Options) (publisher, error) {
 	if !c.Target.AMQP() {
 		conn, err := client.Connect(ctx, c)
 		if err != nil {
@@ -147,13 +147,19 @@ func (o *pubOptions) connect(ctx context.Context, changed func(flag string) bool
 	}
 	route := client.AMQPRoute{Exchange: o.amqp.exchange, Mandatory: o.mandatory}
 	if o.amqp.queue != "" { // every queue has its name as a key of the default exchange
-		route.Exchange, route.Mandatory = "", o.mandatory || !changed("mandatory")
+		route.Exchange, route.Mandatory = "", o.mandatory || !cmd.Flags().Changed("mandatory")
 	}
 	var err error
 	if route.Headers, err = parseHeaders(o.headers); err != nil {
 		return nil, err
 	}
-	conn, err := client.PublishAMQP(ctx, c, route, o.qos > 0)
+	conn, err := client.PublishAMQP(ctx, c, route, o.qos > 0, func(on bool, reason string) {
+		if on {
+			o.warn(cmd.ErrOrStderr(), cmd, fmt.Errorf("the broker holds publishers back: %s", printable(reason)))
+		} else {
+			o.warn(cmd.ErrOrStderr(), cmd, errors.New("the broker takes messages again"))
+		}
+	})
 	if err != nil {
 		return nil, connectError(c.Target, err)
 	}

@@ -24,6 +24,7 @@ type AMQPPublisher struct {
 	pending  chan *amqp.DeferredConfirmation
 	settled  chan struct{} // closed by confirms at its end
 	gathered chan struct{} // closed by returns at its end
+	told     chan struct{} // closed by blockings at its end
 
 	// owned by confirms until settled is closed, or all slots are taken
 	acked, nacked int
@@ -33,15 +34,17 @@ type AMQPPublisher struct {
 }
 
 // PublishAMQP opens a connection for publishing. confirms says that messages are to
-// be confirmed.
-func PublishAMQP(ctx context.Context, o Options, r AMQPRoute, confirms bool) (*AMQPPublisher, error) {
+// be confirmed. blocked is called, from a goroutine of its own, when the broker holds
+// us back (connection.blocked), with its reason, and with false when that is over;
+// not after Disconnect or Close.
+func PublishAMQP(ctx context.Context, o Options, r AMQPRoute, confirms bool, blocked func(on bool, reason string)) (*AMQPPublisher, error) {
 	a, err := ConnectAMQP(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	p := &AMQPPublisher{
 		AMQP: a, route: r, slots: make(chan struct{}, max(o.Inflight, 1)), pending: make(chan *amqp.DeferredConfirmation, max(o.Inflight, 1)),
-		settled: make(chan struct{}), gathered: make(chan struct{}),
+		settled: make(chan struct{}), gathered: make(chan struct{}), told: make(chan struct{}),
 	}
 	for k, v := range r.Headers {
 		if p.table == nil {
@@ -57,7 +60,33 @@ func PublishAMQP(ctx context.Context, o Options, r AMQPRoute, confirms bool) (*A
 	}
 	go p.returns(a.ch.NotifyReturn(make(chan amqp.Return, 1)))
 	go p.confirms()
+	go p.blockings(a.conn.NotifyBlocked(make(chan amqp.Blocking, 1)), blocked)
 	return p, nil
+}
+
+// blockings passes on what changes. A broker may repeat itself.
+func (p *AMQPPublisher) blockings(come <-chan amqp.Blocking, blocked func(on bool, reason string)) {
+	defer close(p.told)
+	var now amqp.Blocking
+	for b := range come {
+		if b != now {
+			now = b
+			blocked(b.Active, b.Reason)
+		}
+	}
+}
+
+// Disconnect and Close are those of the connection. Nobody is told anything after
+// them.
+func (p *AMQPPublisher) Disconnect() error {
+	err := p.AMQP.Disconnect()
+	<-p.told
+	return err
+}
+
+func (p *AMQPPublisher) Close() {
+	p.AMQP.Close()
+	<-p.told
 }
 
 // returns gathers what comes back because no queue has it.

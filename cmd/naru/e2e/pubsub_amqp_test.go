@@ -136,6 +136,44 @@ func TestAMQPFailures(t *testing.T) {
 	}
 }
 
+// TestAMQPBlocked: who publishes during an alarm is told why nothing happens, and when
+// it is over; once, and not if it wants to hear nothing.
+func TestAMQPBlocked(t *testing.T) {
+	binary := naruBinary(t)
+	c := startConfigured(t, "", func(cmd *exec.Cmd) {
+		cmd.Args = append(cmd.Args, "--set", "amqp.enabled=true", "--set", "amqp.listeners.0.address=127.0.0.1:0")
+	})
+	line := awaitLog(t, c.Broker, "protocol=amqp")
+	_, address, _ := strings.Cut(line, " address=")
+	address, _, _ = strings.Cut(address, " ")
+	url, head := "amqp://"+address, c.head
+	c.head = strings.Replace(head, "min_free_disk: 0", "min_free_disk: 1000TiB", 1)
+	c.reload("")
+	awaitLog(t, c.Broker, "alarm: publishers wait")
+
+	const held, free = "naru pub: the broker holds publishers back: low on disk\n", "naru pub: the broker takes messages again\n"
+	if _, said := runTool(t, 27, binary, "pub", url, "-t", "a", "-m", "x", "-W", "0.5"); said != held+"naru pub: timed out (1 sent)\n" {
+		t.Errorf("until the time is over: %q", said)
+	}
+	if _, said := runTool(t, 27, binary, "pub", url, "-t", "a", "-m", "x", "-W", "0.5", "--quiet"); said != "" {
+		t.Errorf("with --quiet: %q", said)
+	}
+	var waiting []*tool
+	for _, qos := range []string{"0", "1"} {
+		p := startTool(t, nil, nil, binary, "pub", url, "-t", "a", "-m", "x", "--repeat", "5", "-q", qos)
+		waiting = append(waiting, p)
+		p.awaitOn(p.err, held)
+	}
+	c.head = head
+	c.reload("")
+	for _, p := range waiting {
+		p.end(0)
+		if said := p.err.String(); said != held+free {
+			t.Errorf("%q says %q", p.cmd.Args, said)
+		}
+	}
+}
+
 // TestAMQPSub: what naru sub prints of messages by AMQP, and that -C leaves the rest
 // as it is: nobody has seen it.
 func TestAMQPSub(t *testing.T) {

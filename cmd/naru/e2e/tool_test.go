@@ -83,12 +83,18 @@ func (p *tool) kill() {
 // await waits until the tool has written a text to its output.
 func (p *tool) await(text string) {
 	p.t.Helper()
+	p.awaitOn(p.out, text)
+}
+
+// awaitOn waits until the tool has written a text to one of its outputs.
+func (p *tool) awaitOn(o *output, text string) {
+	p.t.Helper()
 	deadline := time.After(toolTime)
-	for !strings.Contains(p.out.String(), text) {
+	for !strings.Contains(o.String(), text) {
 		select {
-		case <-p.out.more:
+		case <-o.more:
 		case <-p.exited:
-			if !strings.Contains(p.out.String(), text) {
+			if !strings.Contains(o.String(), text) {
 				p.t.Fatalf("%q has ended (%v) without %q: %s%s", p.cmd.Args, p.outcome, text, p.out, p.err)
 			}
 		case <-deadline:
