@@ -21,7 +21,7 @@ type ConnectionInfo struct {
 	// connection where clients have no ids.
 	Name      string    `json:"name"`
 	ClientID  string    `json:"client_id"`
-	Label     string    `json:"client_name,omitempty"` // what a client without an id calls itself
+	Label     string    `json:"client_name"` // what a client without an id calls itself
 	User      string    `json:"user"`
 	Anonymous bool      `json:"anonymous"`
 	Protocol  string    `json:"protocol"`

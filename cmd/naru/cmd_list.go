@@ -103,6 +103,7 @@ var connectionTable = table[core.ConnectionInfo]{columns: []column[core.Connecti
 	{head: "CHANNELS", cell: func(c core.ConnectionInfo) string { return fmt.Sprint(c.Channels) }, right: true},
 	{head: "SINCE", cell: func(c core.ConnectionInfo) string { return moment(c.Since) }},
 	{head: "IN FLIGHT", cell: func(c core.ConnectionInfo) string { return number(c.InFlight) }, right: true},
+	{head: "CLIENT NAME", cell: func(c core.ConnectionInfo) string { return dash(c.Label) }},
 }}
 
 var channelTable = table[core.ChannelInfo]{columns: []column[core.ChannelInfo]{

@@ -60,7 +60,7 @@ func TestOperatorAMQP(t *testing.T) {
 	check("connections", "name", name, map[string]any{
 		"client_id": "", "client_name": "odd\x1b[31m", "user": "guest", "vhost": "/", "protocol": "amqp", "state": "running", "channels": 3.0, "in_flight": 1.0,
 	})
-	check("connections", "name", "live", map[string]any{"client_id": "live", "protocol": "mqtt", "channels": 0.0})
+	check("connections", "name", "live", map[string]any{"client_id": "live", "client_name": "", "protocol": "mqtt", "channels": 0.0})
 	channels := b.objects(t, binary, "channels", "--match", "127.*")
 	if len(channels) != 3 {
 		t.Fatalf("channels: %v", channels)
@@ -103,7 +103,7 @@ func TestOperatorAMQP(t *testing.T) {
 		{"bindings", `top +- +amqp +queue +votes +/ +-|top +amqp +queue +votes +/ +-`},
 		{"channels", regexp.QuoteMeta(name) + ` +1 +guest +/ +running +plain +1 +5 +9 +1`},
 		{"consumers", `votes +` + regexp.QuoteMeta(name) + ` +1 +tag +/ +yes +no +yes +3 +5 +1`},
-		{"connections", regexp.QuoteMeta(name) + ` +guest +/ +amqp +127\.0\.0\.1:\d+ +running +3 +[-\d]+ [:\d]+ +1`},
+		{"connections", regexp.QuoteMeta(name) + ` +guest +/ +amqp +127\.0\.0\.1:\d+ +running +3 +[-\d]+ [:\d]+ +1 +odd\\x1b\[31m`},
 	} {
 		if out := b.operate(t, binary, "list", test.kind); !regexp.MustCompile(`(?m)^(`+test.line+`)$`).MatchString(out) || strings.Contains(out, "\x1b") {
 			t.Errorf("the table of %s has no %q:\n%s", test.kind, test.line, out)

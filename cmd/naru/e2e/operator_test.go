@@ -146,8 +146,8 @@ func TestOperatorLists(t *testing.T) {
 		}
 	}
 	table := b.operate(t, binary, "list", "connections")
-	if !regexp.MustCompile(`(?m)^NAME +USER +VHOST +PROTOCOL +PEER +STATE +CHANNELS +SINCE +IN FLIGHT\n` +
-		regexp.QuoteMeta(`odd\x1b[31m\tname\u009b\u202e\x7f`) + ` +- +/ +mqtt +127\.0\.0\.1:\d+ +running +0 +[-\d]+ [:\d]+ +1$`).MatchString(table) {
+	if !regexp.MustCompile(`(?m)^NAME +USER +VHOST +PROTOCOL +PEER +STATE +CHANNELS +SINCE +IN FLIGHT +CLIENT NAME\n` +
+		regexp.QuoteMeta(`odd\x1b[31m\tname\u009b\u202e\x7f`) + ` +- +/ +mqtt +127\.0\.0\.1:\d+ +running +0 +[-\d]+ [:\d]+ +1 +-$`).MatchString(table) {
 		t.Errorf("the table of connections:\n%s", table)
 	}
 	for name, address := range map[string]string{"mqtt": regexp.QuoteMeta(b.MQTT), "operator": `.*naru\.sock`} {
