@@ -22,18 +22,19 @@ type Client interface {
 // ChannelInfo is a channel: one of the conversations of a client that has several
 // at a time.
 type ChannelInfo struct {
-	VHost      string `json:"vhost"`
-	Connection string `json:"connection"` // its name
-	Number     int    `json:"number"`
-	User       string `json:"user"`
-	Anonymous  bool   `json:"anonymous"`
-	Protocol   string `json:"protocol"`
-	State      string `json:"state"` // "running" or "closing"
-	Mode       string `json:"mode"`  // of publishing: "plain", "confirm" or "transaction"
-	Consumers  int    `json:"consumers"`
-	Unacked    int64  `json:"unacked"`  // messages sent and not settled
-	Prefetch   int    `json:"prefetch"` // limit of unacked for a consumer that begins now, 0: none
-	Total      int    `json:"global_prefetch"`
+	VHost       string `json:"vhost"`
+	Connection  string `json:"connection"` // its name
+	Number      int    `json:"number"`
+	User        string `json:"user"`
+	Anonymous   bool   `json:"anonymous"`
+	Protocol    string `json:"protocol"`
+	State       string `json:"state"` // "running" or "closing"
+	Mode        string `json:"mode"`  // of publishing: "plain", "confirm" or "transaction"
+	Consumers   int    `json:"consumers"`
+	Unacked     int64  `json:"unacked"`     // messages sent and not settled
+	Unconfirmed int64  `json:"unconfirmed"` // publishes whose confirm has not left
+	Prefetch    int    `json:"prefetch"`    // limit of unacked for a consumer that begins now, 0: none
+	Total       int    `json:"global_prefetch"`
 }
 
 // ConsumerInfo is a consumer of a declared queue or of a shared subscription.

@@ -1,6 +1,9 @@
 package core
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // A Gate keeps the replies of one connection in order and holds them back
 // until the state they promise is on disk. The replies of one Feed are one
@@ -33,6 +36,7 @@ type segment struct {
 	gate   *Gate
 	buf    []byte
 	afters []func(*Turn)
+	marks  []mark
 	opened int64 // unix milliseconds
 	began  int64 // when the turn began that waits for the disk, 0: it does not wait
 	cost   int32
@@ -57,12 +61,23 @@ func (t *Turn) Replies() *[]byte { return &t.replies }
 // order with them: what they promise is on disk then.
 func (t *Turn) After(f func(*Turn)) { t.afters = append(t.afters, f) }
 
+// A mark is what is to be seen of replies that have left.
+type mark struct {
+	at *atomic.Uint64
+	n  uint64
+}
+
+// Mark sets at to n when the replies of the present segment have left the gate, in
+// order with them. It is After for who only counts: nothing is allocated for it, and
+// no function runs.
+func (t *Turn) Mark(at *atomic.Uint64, n uint64) { t.marks = append(t.marks, mark{at, n}) }
+
 // EndFeed closes the segment. consumed is the number of bytes that the client
 // sent for it. While the segment is open they count as held if it has records, or
 // the replies do, if they are more.
 func (g *Gate) EndFeed(t *Turn, consumed int) {
 	durable := t.promises != t.promisesBefore || len(t.waitFor) > 0
-	if !durable && len(t.replies) == 0 && len(t.afters) == 0 {
+	if !durable && len(t.replies) == 0 && len(t.afters) == 0 && len(t.marks) == 0 {
 		return
 	}
 	g.mu.Lock()
@@ -71,6 +86,8 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 			g.out.AppendReply(t, t.replies)
 			t.replies = t.replies[:0]
 		}
+		setMarks(t.marks)
+		t.marks = t.marks[:0]
 		g.mu.Unlock()
 		t.runAfters()
 		return
@@ -79,9 +96,12 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 	s.gate, s.done, s.opened = g, !durable, t.Now
 	s.buf = append(s.buf[:0], t.replies...)
 	s.afters = append(s.afters[:0], t.afters...)
+	s.marks = append(s.marks[:0], t.marks...)
 	t.replies = t.replies[:0]
 	clear(t.afters)
 	t.afters = t.afters[:0]
+	clear(t.marks)
+	t.marks = t.marks[:0]
 	s.cost = int32(len(s.buf)) // as a rule less than what the client has sent
 	if durable {
 		s.cost, s.began = max(s.cost, int32(consumed)), t.began
@@ -90,6 +110,14 @@ func (g *Gate) EndFeed(t *Turn, consumed int) {
 	g.mu.held += s.cost
 	g.mu.segs = append(g.mu.segs, s)
 	g.mu.Unlock()
+}
+
+// setMarks sets marks, and forgets whose they are.
+func setMarks(marks []mark) {
+	for i, m := range marks {
+		m.at.Store(m.n)
+		marks[i] = mark{}
+	}
 }
 
 func (t *Turn) runAfters() {
@@ -144,6 +172,7 @@ func (g *Gate) release(t *Turn, s *segment) {
 		if len(f.buf) > 0 {
 			g.out.AppendReply(t, f.buf)
 		}
+		setMarks(f.marks)
 		t.afters = append(t.afters, f.afters...)
 		g.mu.held -= f.cost
 		f.recycle()
@@ -166,6 +195,6 @@ func (s *segment) recycle() {
 		s.buf = nil
 	}
 	clear(s.afters)
-	s.gate, s.cost, s.began, s.done, s.buf, s.afters = nil, 0, 0, false, s.buf[:0], s.afters[:0]
+	s.gate, s.cost, s.began, s.done, s.buf, s.afters, s.marks = nil, 0, 0, false, s.buf[:0], s.afters[:0], s.marks[:0]
 	segments.Put(s)
 }

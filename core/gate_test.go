@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -230,6 +231,56 @@ func TestGateAfter(t *testing.T) {
 	if want := []string{"a after a", "b after abc", "c after abc"}; !slices.Equal(ran, want) {
 		t.Errorf("ran %q, want %q", ran, want)
 	}
+}
+
+// TestGateMarks: a counter says which replies have left, also when what would leave
+// later alone waits for nothing.
+func TestGateMarks(t *testing.T) {
+	x := fourShards(t)
+	g := x.newGated(1)
+	var a, b atomic.Uint64
+	feed := func(at *atomic.Uint64, n uint64, on ...int) {
+		x.turn(func(t *Turn) {
+			g.gate.Begin(t)
+			for _, s := range on {
+				t.promise(t.bus.shards[s]).batch.Set([]byte("x"), nil)
+			}
+			t.Reply('r')
+			t.Mark(at, n)
+			g.gate.EndFeed(t, 1)
+		})
+	}
+	want := func(when string, wantA, wantB uint64) {
+		t.Helper()
+		if a.Load() != wantA || b.Load() != wantB {
+			t.Errorf("%s: %d and %d, want %d and %d", when, a.Load(), b.Load(), wantA, wantB)
+		}
+	}
+	feed(&a, 1)
+	want("with nothing to wait for", 1, 0)
+	x.hold(true)
+	feed(&a, 2, 0)
+	feed(&b, 1)
+	feed(&a, 3, 1)
+	feed(&b, 2, 2)
+	want("held", 1, 0)
+	for _, st := range []struct {
+		release    int
+		when       string
+		nowA, nowB uint64
+	}{{2, "the last one is done", 1, 0}, {0, "the first as well", 2, 1}, {1, "all are", 3, 2}} {
+		x.shards[st.release].hold(false)
+		x.syncOf(st.release)
+		x.workersIdle()
+		want(st.when, st.nowA, st.nowB)
+	}
+	x.turn(func(t *Turn) { // a turn that has been used is used again
+		g.gate.Begin(t)
+		a.Store(9)
+		t.Reply('r')
+		g.gate.EndFeed(t, 1)
+	})
+	want("afterwards", 9, 2)
 }
 
 // TestGateBound: the bytes of open segments are counted, and whoever waits is

@@ -49,6 +49,7 @@ type Turn struct {
 	submitted      []func()
 	replies        []byte
 	afters         []func(*Turn)
+	marks          []mark
 	segs           []*segment
 	scratch        []byte
 	msg            Message   // scratch for who publishes through this turn

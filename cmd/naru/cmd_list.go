@@ -117,6 +117,7 @@ var channelTable = table[core.ChannelInfo]{columns: []column[core.ChannelInfo]{
 	{head: "PREFETCH", cell: func(c core.ChannelInfo) string { return limit(c.Prefetch) }, right: true},
 	{head: "GLOBAL", cell: func(c core.ChannelInfo) string { return limit(c.Total) }, right: true},
 	{head: "UNACKED", cell: func(c core.ChannelInfo) string { return number(c.Unacked) }, right: true},
+	{head: "UNCONFIRMED", cell: func(c core.ChannelInfo) string { return number(c.Unconfirmed) }, right: true},
 }}
 
 var consumerTable = table[core.ConsumerInfo]{columns: []column[core.ConsumerInfo]{

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"sync/atomic"
+
 	"github.com/narumq/naru/core"
 	"github.com/narumq/naru/protocols/amqp/frame"
 )
@@ -13,6 +15,22 @@ type confirms struct {
 	last    uint64 // number of the last publish
 	from    uint64 // the first that is to be confirmed; 0: none is
 	waiting bool   // on the list of the connection
+
+	// What operators see, for which Feed says no more than once where it stands.
+	answered atomic.Uint64 // number of the last publish that has its answer among the replies
+	left     atomic.Uint64 // and of the last one whose answer has left: it is on disk
+}
+
+// unconfirmed is how many publishes wait for their confirm. Anybody may ask.
+func (f *confirms) unconfirmed() int64 {
+	left := f.left.Load() // first: it never passes the other
+	return int64(f.answered.Load() - left)
+}
+
+// answer notes that every publish so far has its answer among the replies.
+func (f *confirms) answer(t *core.Turn) {
+	f.answered.Store(f.last)
+	t.Mark(&f.left, f.last)
 }
 
 // confirmSelect handles confirm.select.
@@ -60,6 +78,7 @@ func (ch *channel) refused(t *core.Turn) {
 		b := ch.ready(t)
 		f.last++
 		ch.reply(t, frame.AppendBasicNack(b, ch.n, f.last, false))
+		f.answer(t)
 	}
 }
 
@@ -71,6 +90,7 @@ func (ch *channel) confirmNow(t *core.Turn) {
 	}
 	ch.c.reply(t, frame.AppendBasicAck(*t.Replies(), ch.n, f.last, f.last > f.from))
 	f.from = 0
+	f.answer(t)
 }
 
 // confirm appends what the channels have to confirm.

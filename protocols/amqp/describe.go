@@ -43,7 +43,7 @@ func (c *conn) Channels() []core.ChannelInfo {
 		i := core.ChannelInfo{
 			VHost: c.vh.Name(), Connection: c.name, Number: int(n), User: c.who.User, Anonymous: c.who.Anonymous, Protocol: "amqp",
 			State: "running", Mode: "plain", Consumers: len(ch.out.consumers), Unacked: int64(ch.out.outstanding),
-			Prefetch: int(ch.prefetch), Total: ch.out.limit,
+			Unconfirmed: ch.confirms.unconfirmed(), Prefetch: int(ch.prefetch), Total: ch.out.limit,
 		}
 		if ch.closing {
 			i.State = "closing"

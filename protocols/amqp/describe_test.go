@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	rabbit "github.com/rabbitmq/amqp091-go"
 
@@ -30,7 +31,41 @@ func serve(t *testing.T, poller string) (bus *core.Bus, addr string) {
 // serveUntil is serve for who stops the server in the middle.
 func serveUntil(t *testing.T, poller string) (*core.Bus, *transport.Server, string) {
 	t.Helper()
-	store := memstore.New()
+	return serveOn(t, poller, &heldStore{Store: memstore.New()})
+}
+
+// A heldStore commits nothing while it is told to hold.
+type heldStore struct {
+	*memstore.Store
+
+	mu   sync.Mutex
+	hold bool     // guarded by mu
+	late []func() // guarded by mu: commits in their order
+}
+
+func (s *heldStore) Commit(b core.Batch, done func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold {
+		s.late = append(s.late, func() { s.Store.Commit(b, done) })
+		return
+	}
+	s.Store.Commit(b, done)
+}
+
+func (s *heldStore) holding(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = on
+	for _, commit := range s.late {
+		commit()
+	}
+	s.late = nil
+}
+
+// serveOn is serveUntil on a store of the test's.
+func serveOn(t *testing.T, poller string, store *heldStore) (*core.Bus, *transport.Server, string) {
+	t.Helper()
 	bus, err := core.Open(core.Options{
 		Config: core.DefaultConfig(), Shards: []core.Shard{store}, Fail: func(err error) { t.Errorf("the bus failed: %v", err) },
 	})
@@ -146,6 +181,89 @@ func TestDescribeWhileBusy(t *testing.T) {
 				t.Errorf("50 persistent messages are counted as %v received, %v sent", s.Received, s.Sent)
 			}
 		})
+	}
+}
+
+// TestUnconfirmed: publishes count as not confirmed from when they are taken until
+// their confirm leaves, on their own channel, and only where there are confirms.
+func TestUnconfirmed(t *testing.T) {
+	for _, poller := range []string{"", "goroutine"} {
+		store := &heldStore{Store: memstore.New()}
+		bus, _, addr := serveOn(t, poller, store)
+		c, err := rabbit.Dial("amqp://" + addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var chans [3]*rabbit.Channel // the last one without confirms
+		for i := range chans {
+			if chans[i], err = c.Channel(); err != nil {
+				t.Fatal(err)
+			}
+			if i < 2 {
+				if err := chans[i].Confirm(false); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := chans[0].QueueDeclare("small", true, false, false, false, rabbit.Table{"x-max-length": 5, "x-overflow": "reject-publish"}); err != nil {
+			t.Fatal(err)
+		}
+		var promised []*rabbit.DeferredConfirmation
+		publish := func(channel, n int) {
+			t.Helper()
+			for range n {
+				p, err := chans[channel].PublishWithDeferredConfirm("", "small", false, false, rabbit.Publishing{DeliveryMode: 2, Body: []byte("x")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if p != nil {
+					promised = append(promised, p)
+				}
+			}
+		}
+		want := func(want ...int64) {
+			t.Helper()
+			have := make([]int64, len(chans))
+			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // nothing tells when they are taken
+				for ch := range bus.Channels("") {
+					have[ch.Number-1] = ch.Unconfirmed
+				}
+				if slices.Equal(have, want) {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("poller %q: not confirmed are %v, want %v", poller, have, want)
+				}
+			}
+		}
+		want(0, 0, 0)
+		store.holding(true)
+		publish(0, 3)
+		want(3, 0, 0)
+		publish(1, 1)
+		publish(2, 1)
+		want(3, 1, 0)
+		publish(0, 2) // refused, but their answers wait behind the others
+		want(5, 1, 0)
+		store.holding(false)
+		acked := 0
+		for _, p := range promised {
+			if p.Wait() {
+				acked++
+			}
+		}
+		if acked != 4 {
+			t.Errorf("%d of the publishes are acknowledged, want 4", acked)
+		}
+		want(0, 0, 0)
+		publish(1, 1) // refused at once
+		if promised[len(promised)-1].Wait() {
+			t.Error("the queue takes more than five")
+		}
+		want(0, 0, 0)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

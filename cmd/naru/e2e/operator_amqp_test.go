@@ -67,7 +67,7 @@ func TestOperatorAMQP(t *testing.T) {
 	}
 	for i, want := range []map[string]any{
 		{"number": 1.0, "mode": "plain", "prefetch": 5.0, "global_prefetch": 9.0, "consumers": 1.0, "unacked": 1.0, "connection": name},
-		{"number": 2.0, "mode": "confirm", "prefetch": 0.0, "consumers": 2.0, "unacked": 0.0, "state": "running"},
+		{"number": 2.0, "mode": "confirm", "prefetch": 0.0, "consumers": 2.0, "unacked": 0.0, "unconfirmed": 0.0, "state": "running"},
 		{"number": 3.0, "mode": "transaction", "consumers": 0.0, "user": "guest"},
 	} {
 		for k, v := range want {
@@ -101,7 +101,7 @@ func TestOperatorAMQP(t *testing.T) {
 		{"queues", `votes +queue +/ +yes +0 +1 +1 B +1 +0 +quorum delivery-limit=20`},
 		{"exchanges", `hash +x-consistent-hash +/ +no +yes +yes +top +0`},
 		{"bindings", `top +- +amqp +queue +votes +/ +-|top +amqp +queue +votes +/ +-`},
-		{"channels", regexp.QuoteMeta(name) + ` +1 +guest +/ +running +plain +1 +5 +9 +1`},
+		{"channels", regexp.QuoteMeta(name) + ` +1 +guest +/ +running +plain +1 +5 +9 +1 +0`},
 		{"consumers", `votes +` + regexp.QuoteMeta(name) + ` +1 +tag +/ +yes +no +yes +3 +5 +1`},
 		{"connections", regexp.QuoteMeta(name) + ` +guest +/ +amqp +127\.0\.0\.1:\d+ +running +3 +[-\d]+ [:\d]+ +1 +odd\\x1b\[31m`},
 	} {
