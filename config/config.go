@@ -25,7 +25,7 @@ type Config struct {
 	Store     Store             `yaml:"store" doc:"How data is kept."`
 	Bus       core.Config       `yaml:"bus" doc:"Limits of the message bus."`
 	Transport transport.Config  `yaml:"transport" doc:"Limits of connections."`
-	VHosts    []VHost           `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there."`
+	VHosts    []VHost           `yaml:"vhosts" doc:"Namespaces of queues, sessions, retained messages and rights. The vhost / is always there; one that is taken out of here stays while something durable is in it."`
 	Auth      authfile.Config   `yaml:",inline"`
 	MQTT      mqtt.Config       `yaml:"mqtt" doc:"The MQTT adapter."`
 	AMQP      amqp.Config       `yaml:"amqp" doc:"The AMQP 0-9-1 adapter."`
