@@ -167,7 +167,7 @@ func (c *Conn) Kick(cause error) {
 	switch {
 	case !c.kick.CompareAndSwap(nil, &cause):
 	case heardOut(cause):
-		c.hearOut(cause, 0)
+		c.hearOut(cause, 0, 0)
 	default:
 		c.run.post(c, func(t *core.Turn, c *Conn) { c.end(t, cause) })
 	}
@@ -175,28 +175,30 @@ func (c *Conn) Kick(cause error) {
 
 func heardOut(cause error) bool { return errors.Is(cause, core.ErrTakenOver) }
 
-// hearTries is how often somebody else is given time to read what has arrived.
-const hearTries = 20
-
-// hearOut ends the connection when all that has arrived is read, or after a while.
-// What it waits for, the disk or an answer about rights, may take longer than that.
-func (c *Conn) hearOut(cause error, tries int) {
+// hearOut ends the connection when all that has arrived is read, or after a while:
+// a tenth of a second for what is to be read, a second for the disk or an answer
+// about rights, and no time for what may last.
+func (c *Conn) hearOut(cause error, tries, waits int) {
+	const most = 100
 	c.run.post(c, func(t *core.Turn, c *Conn) {
 		if c.ended {
 			return
 		}
-		soon, pause, most := c.run.hear(t, c), time.Millisecond, hearTries
+		over, pause := !c.run.hear(t, c) || tries >= most, time.Millisecond
 		if c.waiting {
-			soon, pause, most = true, 10*time.Millisecond, 5*hearTries
+			over, pause = waits >= most || t.Bus().Alarmed() || c.out.unread(), 10*time.Millisecond
+			waits++
+		} else {
+			tries++
 		}
-		if c.ended || !soon || tries >= most {
+		if c.ended || over {
 			c.end(t, cause)
 			return
 		}
 		c.srv.spawned.Add(1)
 		time.AfterFunc(pause, func() {
 			defer c.srv.spawned.Done()
-			c.hearOut(cause, tries+1)
+			c.hearOut(cause, tries, waits)
 		})
 	})
 }
@@ -481,7 +483,8 @@ func (c *Conn) tick(t *core.Turn) {
 // was busy, or stood still. If not it is ended, or looked at again soon.
 func (c *Conn) heard(t *core.Turn) bool {
 	last := c.lastRead
-	soon := c.run.hear(t, c)
+	soon := c.run.hear(t, c) ||
+		!c.loggedIn && c.waiting && c.srv.now()-c.lastRead < hearTries*int64(hearTime)
 	switch {
 	case c.ended:
 		return false
@@ -503,8 +506,12 @@ func (c *Conn) silent() bool {
 	return c.silence > 0 && c.srv.now()-c.lastRead >= int64(c.silence)
 }
 
-// hearTime is how long a reader has to come to what has arrived, hearTries times.
-const hearTime = 50 * time.Millisecond
+// hearTime is how long a reader has to come to what has arrived, and a verdict to
+// that on a login that was read late, hearTries times.
+const (
+	hearTime  = 50 * time.Millisecond
+	hearTries = 20
+)
 
 // quietTime is how often a connection is looked at that may be silent.
 const quietTime = 60 * time.Second

@@ -75,7 +75,10 @@ func TestTakenOverHeardOut(t *testing.T) {
 		much := append(bytes.Repeat(frame('s', string(pattern(996))), 400), frame('q', "goodbye")...)
 		b.deaf(h, oc, other, func() {
 			c.send(much)
-			h.conn.Kick(core.ErrTakenOver)
+			// As if it had waited for long before, which does not count.
+			cause := core.ErrTakenOver
+			h.conn.kick.Store(&cause)
+			h.conn.hearOut(core.ErrTakenOver, 0, 1000)
 		})
 		h.ended(nil)
 
@@ -131,6 +134,28 @@ func TestLoginHeard(t *testing.T) {
 		d.ended(core.ErrKeepAlive)
 		c.send(frame('e', "served"))
 		c.want("served")
+	})
+}
+
+// TestLoginHeardWaits: a login that was read late has time for its verdict.
+func TestLoginHeardWaits(t *testing.T) {
+	drivers(t, func(t *testing.T, driver func(*boxOptions)) {
+		b := newBox(t, driver)
+		c, h := b.dial(b.listen())
+		c.send(frame('w', "let me in"))
+		wait(t, "it waits", h.paused)
+		for i := range hearTries + 1 {
+			var ended bool
+			h.inside(func(t *core.Turn, c *Conn) {
+				c.lastRead = c.srv.now() // it has been read just now
+				c.tick(t)
+				ended = c.ended
+			})
+			if ended != (i == hearTries) {
+				t.Fatalf("ended is %v after its time was over %d times", ended, i+1)
+			}
+		}
+		h.ended(core.ErrKeepAlive)
 	})
 }
 
