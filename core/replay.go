@@ -22,7 +22,6 @@ type replay struct {
 	qos    QoS
 	number uint64
 	after  string // key of the last one that is done
-	told   bool   // SUBACK has left, or will not be seen: it may begin
 }
 
 // replayList holds the replays of a session. They are run by a worker, one
@@ -31,7 +30,8 @@ type replayList struct {
 	due atomic.Bool // there are some, so that asking costs nothing otherwise
 
 	mu      sync.Mutex
-	list    []replay // guarded by mu
+	list    []replay // guarded by mu; those that have been told first, behind them by number
+	told    uint64   // guarded by mu: those up to this number may begin, SUBACK has left
 	running bool     // guarded by mu: a worker is at it
 	again   bool     // guarded by mu: room was announced, or an answer came, meanwhile
 	paused  bool     // guarded by mu: no client is connected
@@ -70,55 +70,21 @@ func (s *Session) Subscribed(t *Turn) {
 	if !l.due.Load() {
 		return
 	}
-	last := uint64(0)
-	l.mu.Lock()
-	for i := range l.list {
-		if !l.list[i].told {
-			last = max(last, l.list[i].number)
-		}
-	}
-	l.mu.Unlock()
-	if last == 0 {
-		return
-	}
+	last := t.bus.ids.Load()
 	t.After(func(t *Turn) {
 		l.tell(last)
 		s.Replay(t)
 	})
 }
 
-// tell lets the replays up to that number begin. Numbers grow.
+// tell lets the replays up to that number begin.
 func (l *replayList) tell(last uint64) {
 	if l == noReplays {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := range l.list {
-		if l.list[i].number <= last {
-			l.list[i].told = true
-		}
-	}
-}
-
-// nextLocked returns the first replay that may go on, nil if there is none.
-func (l *replayList) nextLocked() *replay {
-	for i := range l.list {
-		if l.list[i].told {
-			return &l.list[i]
-		}
-	}
-	return nil
-}
-
-// findLocked returns the replay of that number, nil if it is over.
-func (l *replayList) findLocked(number uint64) *replay {
-	for i := range l.list {
-		if l.list[i].number == number {
-			return &l.list[i]
-		}
-	}
-	return nil
+	l.told = max(l.told, last)
 }
 
 func (l *replayList) remove(filter string) {
@@ -176,13 +142,12 @@ func (s *Session) Replay(t *Turn) {
 func (s *Session) runReplay(t *Turn) {
 	l := s.replayList()
 	l.mu.Lock()
-	next := l.nextLocked()
-	if l.paused || next == nil {
+	if l.paused || len(l.list) == 0 || l.list[0].number > l.told {
 		l.running = false
 		l.mu.Unlock()
 		return
 	}
-	r := *next
+	r := l.list[0]
 	l.again = false
 	l.mu.Unlock()
 
@@ -194,11 +159,11 @@ func (s *Session) runReplay(t *Turn) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if here := l.findLocked(r.number); here != nil {
+	if len(l.list) > 0 && l.list[0].number == r.number {
 		if st == stepDone {
 			l.removeLocked(r.filter)
 		} else {
-			here.after = r.after
+			l.list[0].after = r.after
 		}
 	}
 	if (st == stepFull || st == stepAsked) && !l.again {

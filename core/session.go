@@ -195,7 +195,7 @@ func (s *Session) Start(t *Turn, sink Sink, limit, span int) {
 	for i := range s.subs.list {
 		s.subs.list[i].start(t, s, sink)
 	}
-	s.replayList().tell(math.MaxUint64)
+	s.replayList().tell(t.bus.ids.Load()) // SUBACK of what is left has been sent, or will not be
 	s.Replay(t)
 }
 
