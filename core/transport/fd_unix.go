@@ -25,13 +25,6 @@ func ready(fd uintptr, d direction) bool {
 	return n > 0 || err != nil && !errors.Is(err, syscall.EINTR)
 }
 
-// arrived says whether there is something to read at a socket. Others may be
-// reading it.
-func arrived(raw syscall.RawConn) (yes bool) {
-	err := raw.Control(func(fd uintptr) { yes = ready(fd, forReading) })
-	return yes && err == nil
-}
-
 // readFD reads what is there.
 func readFD(fd int, p []byte) (int, error) {
 	for {

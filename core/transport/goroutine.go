@@ -72,7 +72,7 @@ func (s *Server) serve(nc *net.TCPConn, d *door, newHandler func(*Conn) Handler)
 		nc.Close()
 		return
 	}
-	s.start(&tcpLink{nc: nc, raw: raw}, bigBuffer, addrPort(nc.RemoteAddr()), d, newHandler)
+	s.start(&tcpLink{nc: nc, inlet: inlet{raw: raw}}, bigBuffer, addrPort(nc.RemoteAddr()), d, newHandler)
 }
 
 // start starts the goroutine of a connection.
@@ -164,22 +164,34 @@ func (g *goConn) serve(c *Conn) {
 type tcpLink struct {
 	conn *Conn
 	nc   *net.TCPConn
+	inlet
+}
+
+// An inlet is the reading side of a socket that Go's poller waits for.
+type inlet struct {
 	raw  syscall.RawConn
 	idle atomic.Bool // who reads waits for the socket
+}
+
+func (i *inlet) await() error {
+	i.idle.Store(true)
+	defer i.idle.Store(false)
+	return i.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
+}
+
+// arrived: see link.
+func (i *inlet) arrived() (yes bool) {
+	if !i.idle.Load() {
+		return true
+	}
+	err := i.raw.Control(func(fd uintptr) { yes = ready(fd, forReading) })
+	return yes && err == nil
 }
 
 func (l *tcpLink) adopt(c *Conn) error {
 	l.conn = c
 	return nil
 }
-
-func (l *tcpLink) await() error {
-	l.idle.Store(true)
-	defer l.idle.Store(false)
-	return l.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
-}
-
-func (l *tcpLink) arrived() bool { return !l.idle.Load() || arrived(l.raw) }
 
 func (l *tcpLink) read(p []byte) (int, error) { return l.nc.Read(p) }
 

@@ -18,9 +18,8 @@ import (
 // parts, and its lock is never held for long.
 type Wire struct {
 	net.Conn // *net.TCPConn or *net.UnixConn
-	raw      syscall.RawConn
-	idle     atomic.Bool // who reads waits for the socket
-	head     []byte      // read already, and not yet given to the layer; owned by who reads
+	inlet
+	head []byte // read already, and not yet given to the layer; owned by who reads
 
 	// of a wire that the server has accepted; set before anybody else has it
 	srv       *Server
@@ -60,7 +59,7 @@ func newWire(c net.Conn) (*Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Wire{Conn: c, raw: raw, peer: addrPort(c.RemoteAddr())}, nil
+	return &Wire{Conn: c, inlet: inlet{raw: raw}, peer: addrPort(c.RemoteAddr())}, nil
 }
 
 // RemoteAddr is the address of the real peer.
@@ -86,8 +85,6 @@ func (w *Wire) Read(p []byte) (int, error) {
 	if len(w.head) > 0 {
 		return w.readHead(p), nil
 	}
-	w.idle.Store(true)
-	defer w.idle.Store(false)
 	return w.Conn.Read(p)
 }
 
@@ -118,13 +115,8 @@ func (w *Wire) Await() error {
 	if len(w.head) > 0 {
 		return nil
 	}
-	w.idle.Store(true)
-	defer w.idle.Store(false)
-	return w.raw.Read(func(fd uintptr) bool { return ready(fd, forReading) })
+	return w.await()
 }
-
-// arrived: see link.
-func (w *Wire) arrived() bool { return !w.idle.Load() || arrived(w.raw) }
 
 // adopt has writes go through without blocking from now on.
 func (w *Wire) adopt(c *Conn) error {
