@@ -2,12 +2,8 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
 	"math/big"
 	"os"
@@ -22,8 +18,8 @@ import (
 func TestCheckFiles(t *testing.T) {
 	e := &edge{T: t, dir: t.TempDir()}
 	e.certificates()
-	selfSigned(t, e.dir, "old", time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
-	selfSigned(t, e.dir, "early", time.Now().Add(time.Hour), time.Now().Add(2*time.Hour))
+	e.selfSigned("old", time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
+	e.selfSigned("early", time.Now().Add(time.Hour), time.Now().Add(2*time.Hour))
 	for name, content := range map[string]string{"empty.pem": "", "text.pem": "no certificate\n"} {
 		if err := os.WriteFile(filepath.Join(e.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -184,24 +180,11 @@ func runCheck(t *testing.T, src source) (string, error) {
 
 // selfSigned writes the certificate of an authority that is its own server, with
 // its key.
-func selfSigned(t *testing.T, dir, name string, from, until time.Time) {
-	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
+func (e *edge) selfSigned(name string, from, until time.Time) {
+	e.Helper()
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: from, NotAfter: until, IsCA: true, BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	must(err)
-	must(os.WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	der, err = x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-	must(os.WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	e.issue(name, c, c, nil)
 }

@@ -70,15 +70,6 @@ operator: {enabled: false}
 // and bob.
 func (e *edge) certificates() {
 	e.Helper()
-	must := func(err error) {
-		e.Helper()
-		if err != nil {
-			e.Fatal(err)
-		}
-	}
-	write := func(name, kind string, der []byte) {
-		must(os.WriteFile(filepath.Join(e.dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-	}
 	template := func(name string) *x509.Certificate {
 		return &x509.Certificate{
 			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
@@ -88,21 +79,41 @@ func (e *edge) certificates() {
 	}
 	ca := template("ca")
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	must(err)
-	write("ca.pem", "CERTIFICATE", der)
-	write("root.pem", "CERTIFICATE", der) // what clients trust
+	key, der := e.issue("ca", ca, ca, nil)
+	e.write("root.pem", "CERTIFICATE", der) // what clients trust
 	for _, name := range []string{"server", "alice", "bob"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		must(err)
-		der, err := x509.CreateCertificate(rand.Reader, template(name), ca, key.Public(), caKey)
-		must(err)
-		write(name+".pem", "CERTIFICATE", der)
-		der, err = x509.MarshalPKCS8PrivateKey(key)
-		must(err)
-		write(name+".key", "PRIVATE KEY", der)
+		e.issue(name, template(name), ca, key)
+	}
+}
+
+// issue makes a key, and a certificate for it that the key of the issuer signs, nil:
+// itself. It writes both.
+func (e *edge) issue(name string, c, issuer *x509.Certificate, signer *ecdsa.PrivateKey) (key *ecdsa.PrivateKey, der []byte) {
+	e.Helper()
+	must := func(err error) {
+		e.Helper()
+		if err != nil {
+			e.Fatal(err)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	if signer == nil {
+		signer = key
+	}
+	der, err = x509.CreateCertificate(rand.Reader, c, issuer, key.Public(), signer)
+	must(err)
+	e.write(name+".pem", "CERTIFICATE", der)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	must(err)
+	e.write(name+".key", "PRIVATE KEY", private)
+	return key, der
+}
+
+func (e *edge) write(name, kind string, der []byte) {
+	e.Helper()
+	if err := os.WriteFile(filepath.Join(e.dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		e.Fatal(err)
 	}
 }
 

@@ -31,40 +31,11 @@ func serve(t *testing.T, poller string) (bus *core.Bus, addr string) {
 // serveUntil is serve for who stops the server in the middle.
 func serveUntil(t *testing.T, poller string) (*core.Bus, *transport.Server, string) {
 	t.Helper()
-	return serveOn(t, poller, &heldStore{Store: memstore.New()})
-}
-
-// A heldStore commits nothing while it is told to hold.
-type heldStore struct {
-	*memstore.Store
-
-	mu   sync.Mutex
-	hold bool     // guarded by mu
-	late []func() // guarded by mu: commits in their order
-}
-
-func (s *heldStore) Commit(b core.Batch, done func(error)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.hold {
-		s.late = append(s.late, func() { s.Store.Commit(b, done) })
-		return
-	}
-	s.Store.Commit(b, done)
-}
-
-func (s *heldStore) holding(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hold = on
-	for _, commit := range s.late {
-		commit()
-	}
-	s.late = nil
+	return serveOn(t, poller, memstore.New())
 }
 
 // serveOn is serveUntil on a store of the test's.
-func serveOn(t *testing.T, poller string, store *heldStore) (*core.Bus, *transport.Server, string) {
+func serveOn(t *testing.T, poller string, store *memstore.Store) (*core.Bus, *transport.Server, string) {
 	t.Helper()
 	bus, err := core.Open(core.Options{
 		Config: core.DefaultConfig(), Shards: []core.Shard{store}, Fail: func(err error) { t.Errorf("the bus failed: %v", err) },
@@ -188,7 +159,7 @@ func TestDescribeWhileBusy(t *testing.T) {
 // their confirm leaves, on their own channel, and only where there are confirms.
 func TestUnconfirmed(t *testing.T) {
 	for _, poller := range []string{"", "goroutine"} {
-		store := &heldStore{Store: memstore.New()}
+		store := memstore.New()
 		bus, _, addr := serveOn(t, poller, store)
 		c, err := rabbit.Dial("amqp://" + addr)
 		if err != nil {
@@ -237,7 +208,7 @@ func TestUnconfirmed(t *testing.T) {
 			}
 		}
 		want(0, 0, 0)
-		store.holding(true)
+		store.Hold()
 		publish(0, 3)
 		want(3, 0, 0)
 		publish(1, 1)
@@ -245,7 +216,7 @@ func TestUnconfirmed(t *testing.T) {
 		want(3, 1, 0)
 		publish(0, 2) // refused, but their answers wait behind the others
 		want(5, 1, 0)
-		store.holding(false)
+		store.Release()
 		acked := 0
 		for _, p := range promised {
 			if p.Wait() {
